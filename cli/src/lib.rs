@@ -1,0 +1,1 @@
+//! holdfast: the operator's command and the release signer's desk.

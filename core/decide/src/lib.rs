@@ -1,0 +1,1 @@
+//! DECIDED: what to do next, as pure state machines and tables.

@@ -1,0 +1,1 @@
+//! REBUILT: the patch container and its codecs over std::io traits.

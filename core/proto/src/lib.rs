@@ -1,0 +1,1 @@
+//! SAID: wire words and names shared by the service, the device and the commands.

@@ -1,0 +1,1 @@
+//! BELIEVED: the only place where untrusted bytes become trusted values.

@@ -1,0 +1,1 @@
+//! The device's agent: adapters around decide::device.

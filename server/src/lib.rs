@@ -1,0 +1,1 @@
+//! holdfastd: the cluster-hosted service.
