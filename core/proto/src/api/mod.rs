@@ -1,0 +1,14 @@
+//! The operators' REST API, `/api/v1`: one file a noun, what the service answers and what it takes.
+
+pub mod device;
+
+use serde::{Deserialize, Serialize};
+
+/// One page of a list; `next` is the cursor of the following one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
