@@ -1,6 +1,11 @@
 //! The operators' REST API, `/api/v1`: one file a noun, what the service answers and what it takes.
 
 pub mod device;
+pub mod tuf;
+pub mod site;
+pub mod secret;
+pub mod rollout;
+pub mod release;
 
 use serde::{Deserialize, Serialize};
 
