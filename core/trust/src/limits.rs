@@ -1,0 +1,1 @@
+//! Every cap of this crate: default, unit, the attack that it answers.

@@ -1,0 +1,1 @@
+//! Verify-only client of The Update Framework.
