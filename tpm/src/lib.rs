@@ -1,10 +1,4 @@
-//! TPM 2.0, as far as Holdfast speaks it.
-//!
-//! [`wire`] holds structures: parsed totally, hashed over the bytes received, no input or output; the server's
-//! verifier and the device use it alike. [`device`] (feature `device`) holds commands, keys and transports.
-//! Structures are read by `tpm2-protocol`; what it normalises away (raw attribute bits, received bytes) is kept here.
-//! Source: TCG TPM 2.0 Library, Parts 1 to 3; TCG EK Credential Profile 2.5.
+//! TPM 2.0: structures for everyone ([`wire`], pure), and behind feature `device` commands, keys and
+//! transports for a program with a TPM at hand.
 
-#[cfg(feature = "device")]
-pub mod device;
 pub mod wire;

@@ -1,250 +1,327 @@
-//! TPMT_PUBLIC: a key's public area (Part 2, 12.2.4). Names are computed over the bytes received.
+//! TPM2B_PUBLIC and TPMT_PUBLIC (TPM 2.0 Part 2, clause 12.2) of asymmetric keys.
 
-use super::{WireError, der, exact, hash, unwrap_2b};
-use tpm2_protocol::data::{TpmAlgId, TpmtPublic, TpmuAsymScheme, TpmuPublicId, TpmuPublicParms, TpmuSymKeyBits, TpmuSymMode};
+use super::{AlgId, Curve, Hierarchy, Reader, Sha2, SubjectKey, WireError, Writer};
+use std::fmt;
 
-/// Object attributes (Part 2, 8.3), as raw bits: bits that we do not know stay visible.
-pub mod attribute {
+const MAX_RSA_BYTES: usize = 512;
+/// TPM 2.0 Part 2, 12.2.3.5: an exponent of zero means 65537.
+const DEFAULT_EXPONENT: u32 = 65_537;
+
+/// A key's public area, with the bytes as received.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Public {
+    bytes: Vec<u8>,
+    name_alg: Sha2,
+    attributes: Attributes,
+    auth_policy: Vec<u8>,
+    symmetric: Option<Symmetric>,
+    scheme: Option<Scheme>,
+    unique: Unique,
+}
+
+/// TPMA_OBJECT as the raw bits received, reserved ones included.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Attributes(pub u32);
+
+/// TPMT_SYM_DEF_OBJECT of a storage key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Symmetric {
+    pub alg: AlgId,
+    pub key_bits: u16,
+    pub mode: AlgId,
+}
+
+/// A signing, encryption or key exchange scheme; `hash` is `None` for RSAES alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scheme {
+    pub alg: AlgId,
+    pub hash: Option<AlgId>,
+}
+
+/// Type, size and value of the key. Numbers are big-endian as received, leading zeros (or their lack) included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unique {
+    Rsa { bits: u16, exponent: u32, modulus: Vec<u8> },
+    Ecc { curve: Curve, kdf: Option<Scheme>, x: Vec<u8>, y: Vec<u8> },
+}
+
+/// The first field in which two public areas differ.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {ours} here and {theirs} there")]
+pub struct Mismatch {
+    pub field: &'static str,
+    pub ours: String,
+    pub theirs: String,
+}
+
+impl Public {
+    /// Reads a TPM2B_PUBLIC that fills `bytes` exactly.
+    pub fn parse_tpm2b(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut reader = Reader::new("TPM2B_PUBLIC", bytes)?;
+        let area = reader.sized("TPM2B_PUBLIC", super::MAX_STRUCTURE_BYTES)?;
+        reader.finish("TPM2B_PUBLIC")?;
+        Self::parse_tpmt(area)
+    }
+
+    /// Reads a TPMT_PUBLIC that fills `bytes` exactly.
+    pub fn parse_tpmt(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut reader = Reader::new("TPMT_PUBLIC", bytes)?;
+        let kind = AlgId(reader.u16("type")?);
+        let name_alg = AlgId(reader.u16("nameAlg")?);
+        let name_alg =
+            name_alg.sha2().ok_or(WireError::Unsupported { what: "nameAlg", value: name_alg.0.into() })?;
+        let attributes = Attributes(reader.u32("objectAttributes")?);
+        let auth_policy = reader.sized("authPolicy", 64)?.to_vec();
+        let symmetric = read_symmetric(&mut reader)?;
+        let scheme = read_scheme(&mut reader, "scheme")?;
+        let unique = match kind {
+            AlgId::RSA => read_rsa(&mut reader)?,
+            AlgId::ECC => read_ecc(&mut reader)?,
+            AlgId(other) => return Err(WireError::Unsupported { what: "type", value: other.into() }),
+        };
+        reader.finish("TPMT_PUBLIC")?;
+        if !auth_policy.is_empty() && auth_policy.len() != name_alg.len_bytes() {
+            return Err(WireError::Invalid { what: "authPolicy", why: "not as long as a nameAlg digest" });
+        }
+        Ok(Self { bytes: bytes.to_vec(), name_alg, attributes, auth_policy, symmetric, scheme, unique })
+    }
+
+    /// The TPMT_PUBLIC as received.
+    pub fn as_tpmt(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The TPM2B_PUBLIC as received.
+    pub fn to_tpm2b(&self) -> Vec<u8> {
+        Writer::default().sized(&self.bytes).done()
+    }
+
+    pub fn name_alg(&self) -> Sha2 {
+        self.name_alg
+    }
+
+    pub fn attributes(&self) -> Attributes {
+        self.attributes
+    }
+
+    pub fn auth_policy(&self) -> &[u8] {
+        &self.auth_policy
+    }
+
+    pub fn symmetric(&self) -> Option<Symmetric> {
+        self.symmetric
+    }
+
+    pub fn scheme(&self) -> Option<Scheme> {
+        self.scheme
+    }
+
+    pub fn unique(&self) -> &Unique {
+        &self.unique
+    }
+
+    /// The Name: nameAlg ‖ H(TPMT_PUBLIC as received).
+    pub fn name(&self) -> Vec<u8> {
+        self.name_alg.name(&[&self.bytes])
+    }
+
+    /// The Qualified Name of this key as a *primary* of `hierarchy`: nameAlg ‖ H(handle ‖ Name).
+    pub fn qualified_name(&self, hierarchy: Hierarchy) -> Vec<u8> {
+        self.name_alg.name(&[&hierarchy.handle().to_be_bytes(), &self.name()])
+    }
+
+    /// The key itself, numbers without leading zeros (RSA) or padded to the curve's size (ECC).
+    pub fn subject_key(&self) -> Result<SubjectKey, WireError> {
+        match &self.unique {
+            Unique::Rsa { exponent, modulus, .. } => {
+                let modulus = strip_zeros(modulus);
+                if modulus.is_empty() {
+                    return Err(WireError::Invalid { what: "unique.rsa", why: "no modulus" });
+                }
+                Ok(SubjectKey::Rsa { modulus: modulus.to_vec(), exponent: *exponent })
+            }
+            Unique::Ecc { curve, x, y, .. } => {
+                if x.is_empty() || y.is_empty() {
+                    return Err(WireError::Invalid { what: "unique.ecc", why: "no point" });
+                }
+                let size = curve.coordinate_bytes();
+                Ok(SubjectKey::Ecc { curve: *curve, x: left_pad(x, size), y: left_pad(y, size) })
+            }
+        }
+    }
+
+    /// The key as SubjectPublicKeyInfo, DER (RFC 3279, RFC 5480). Nothing is said about the point being on the curve.
+    pub fn to_spki_der(&self) -> Result<Vec<u8>, WireError> {
+        Ok(self.subject_key()?.to_spki_der())
+    }
+
+    /// Compares field by field; numbers compare as numbers, since some stacks strip leading zeros.
+    /// An exponent of zero equals 65537. The first difference is the error.
+    pub fn equal_after_left_padding(&self, other: &Self) -> Result<(), Mismatch> {
+        same("nameAlg", &self.name_alg, &other.name_alg)?;
+        same("objectAttributes", &self.attributes, &other.attributes)?;
+        same("authPolicy", &Hex(&self.auth_policy), &Hex(&other.auth_policy))?;
+        same("symmetric", &self.symmetric, &other.symmetric)?;
+        same("scheme", &self.scheme, &other.scheme)?;
+        match (&self.unique, &other.unique) {
+            (
+                Unique::Rsa { bits, exponent, modulus },
+                Unique::Rsa { bits: their_bits, exponent: their_exponent, modulus: their_modulus },
+            ) => {
+                same("keyBits", bits, their_bits)?;
+                same("exponent", exponent, their_exponent)?;
+                same("modulus", &Hex(strip_zeros(modulus)), &Hex(strip_zeros(their_modulus)))
+            }
+            (
+                Unique::Ecc { curve, kdf, x, y },
+                Unique::Ecc { curve: their_curve, kdf: their_kdf, x: their_x, y: their_y },
+            ) => {
+                same("curveID", curve, their_curve)?;
+                same("kdf", kdf, their_kdf)?;
+                same("unique.x", &Hex(strip_zeros(x)), &Hex(strip_zeros(their_x)))?;
+                same("unique.y", &Hex(strip_zeros(y)), &Hex(strip_zeros(their_y)))
+            }
+            (Unique::Rsa { .. }, Unique::Ecc { .. }) => same("type", &AlgId::RSA, &AlgId::ECC),
+            (Unique::Ecc { .. }, Unique::Rsa { .. }) => same("type", &AlgId::ECC, &AlgId::RSA),
+        }
+    }
+}
+
+impl fmt::Debug for Public {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Public")
+            .field("name_alg", &self.name_alg)
+            .field("attributes", &self.attributes)
+            .field("scheme", &self.scheme)
+            .field("symmetric", &self.symmetric)
+            .field("unique", &self.unique)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Attributes {
     pub const FIXED_TPM: u32 = 1 << 1;
     pub const ST_CLEAR: u32 = 1 << 2;
     pub const FIXED_PARENT: u32 = 1 << 4;
     pub const SENSITIVE_DATA_ORIGIN: u32 = 1 << 5;
     pub const USER_WITH_AUTH: u32 = 1 << 6;
     pub const ADMIN_WITH_POLICY: u32 = 1 << 7;
-    /// firmwareLimited, of newer TPMs.
+    /// firmwareLimited of newer TPMs.
     pub const FIRMWARE_LIMITED: u32 = 1 << 8;
-    /// svnLimited, of newer TPMs.
+    /// svnLimited of newer TPMs.
     pub const SVN_LIMITED: u32 = 1 << 9;
     pub const NO_DA: u32 = 1 << 10;
     pub const ENCRYPTED_DUPLICATION: u32 = 1 << 11;
     pub const RESTRICTED: u32 = 1 << 16;
     pub const DECRYPT: u32 = 1 << 17;
     pub const SIGN: u32 = 1 << 18;
+    pub const X509_SIGN: u32 = 1 << 19;
+    /// Every bit that the specification gives a meaning.
+    pub const KNOWN: u32 = Self::FIXED_TPM
+        | Self::ST_CLEAR
+        | Self::FIXED_PARENT
+        | Self::SENSITIVE_DATA_ORIGIN
+        | Self::USER_WITH_AUTH
+        | Self::ADMIN_WITH_POLICY
+        | Self::FIRMWARE_LIMITED
+        | Self::SVN_LIMITED
+        | Self::NO_DA
+        | Self::ENCRYPTED_DUPLICATION
+        | Self::RESTRICTED
+        | Self::DECRYPT
+        | Self::SIGN
+        | Self::X509_SIGN;
+
+    /// Whether every bit of `mask` is set.
+    pub fn all_of(self, mask: u32) -> bool {
+        self.0 & mask == mask
+    }
+
+    /// Whether any bit of `mask` is set.
+    pub fn any_of(self, mask: u32) -> bool {
+        self.0 & mask != 0
+    }
 }
 
-/// A curve that we take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Curve {
-    P256,
-    P384,
-    P521,
+impl fmt::Debug for Attributes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#010x}", self.0)
+    }
 }
 
-impl Curve {
-    /// TPM_ECC_CURVE (Part 4 of the algorithm registry).
-    pub fn id(self) -> u16 {
-        match self {
-            Self::P256 => 3,
-            Self::P384 => 4,
-            Self::P521 => 5,
+fn read_symmetric(reader: &mut Reader<'_>) -> Result<Option<Symmetric>, WireError> {
+    match AlgId(reader.u16("symmetric")?) {
+        AlgId::NULL => Ok(None),
+        alg @ AlgId::AES => {
+            let key_bits = reader.u16("symmetric.keyBits")?;
+            Ok(Some(Symmetric { alg, key_bits, mode: AlgId(reader.u16("symmetric.mode")?) }))
         }
+        AlgId(other) => Err(WireError::Unsupported { what: "symmetric", value: other.into() }),
     }
+}
 
-    /// Bytes of a coordinate.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::P256 => 32,
-            Self::P384 => 48,
-            Self::P521 => 66,
+fn read_scheme(reader: &mut Reader<'_>, what: &'static str) -> Result<Option<Scheme>, WireError> {
+    // The KDF schemes, MGF1 to KDF1_SP800_108, have the same layout as the signing schemes.
+    const KDFS: [u16; 4] = [0x0007, 0x0020, 0x0021, 0x0022];
+    match AlgId(reader.u16(what)?) {
+        AlgId::NULL => Ok(None),
+        alg @ AlgId::RSAES => Ok(Some(Scheme { alg, hash: None })),
+        alg @ (AlgId::RSASSA | AlgId::RSAPSS | AlgId::OAEP | AlgId::ECDSA | AlgId::ECDH) => {
+            Ok(Some(Scheme { alg, hash: Some(AlgId(reader.u16(what)?)) }))
         }
-    }
-
-    fn of(id: u16) -> Option<Self> {
-        [Self::P256, Self::P384, Self::P521].into_iter().find(|curve| curve.id() == id)
+        alg if KDFS.contains(&alg.0) => Ok(Some(Scheme { alg, hash: Some(AlgId(reader.u16(what)?)) })),
+        AlgId(other) => Err(WireError::Unsupported { what, value: other.into() }),
     }
 }
 
-/// A key's public numbers, big-endian, as received (leading zeros kept or missing as they were).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Key {
-    /// `exponent` 0 of the wire is told as 65537.
-    Rsa { bits: u16, exponent: u32, modulus: Vec<u8> },
-    Ecc { curve: Curve, x: Vec<u8>, y: Vec<u8> },
-}
-
-/// An asymmetric scheme and its hash; both 0x0010 (null) when there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Scheme {
-    pub alg: u16,
-    pub hash: u16,
-}
-
-/// TPM_ALG_NULL.
-pub const ALG_NULL: u16 = 0x0010;
-pub const ALG_RSASSA: u16 = 0x0014;
-pub const ALG_RSAPSS: u16 = 0x0016;
-pub const ALG_ECDSA: u16 = 0x0018;
-pub const ALG_AES: u16 = 0x0006;
-pub const ALG_CFB: u16 = 0x0043;
-
-/// A parsed public area together with the bytes that it was parsed from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Public {
-    bytes: Vec<u8>,
-    pub name_alg: u16,
-    /// Raw TPMA_OBJECT ([`attribute`]).
-    pub attributes: u32,
-    pub auth_policy: Vec<u8>,
-    /// Algorithm, key bits, mode; none for TPM_ALG_NULL.
-    pub symmetric: Option<(u16, u16, u16)>,
-    pub scheme: Scheme,
-    pub kdf: u16,
-    pub key: Key,
-}
-
-impl Public {
-    /// Parses a TPM2B_PUBLIC.
-    ///
-    /// # Errors
-    /// When the bytes are not exactly one structure, or the key is neither RSA nor on a named curve.
-    pub fn parse_2b(bytes: &[u8]) -> Result<Self, WireError> {
-        Self::parse(unwrap_2b("TPM2B_PUBLIC", bytes)?)
-    }
-
-    /// Parses a TPMT_PUBLIC.
-    ///
-    /// # Errors
-    /// As [`Public::parse_2b`].
-    pub fn parse(bytes: &[u8]) -> Result<Self, WireError> {
-        let public: TpmtPublic = exact("TPMT_PUBLIC", bytes)?;
-        let unsupported = |what: String| WireError::Unsupported { structure: "TPMT_PUBLIC", what };
-        let attributes = raw_attributes(bytes)?;
-        let (symmetric, scheme, kdf, key) = match (&public.parameters, &public.unique) {
-            (TpmuPublicParms::Rsa(parms), TpmuPublicId::Rsa(modulus)) => (
-                symmetric(&parms.symmetric.key_bits, &parms.symmetric.mode).map_err(unsupported)?,
-                scheme(parms.scheme.scheme, &parms.scheme.details),
-                ALG_NULL,
-                Key::Rsa {
-                    bits: parms.key_bits.value(),
-                    exponent: match parms.exponent.value() {
-                        0 => 65_537,
-                        exponent => exponent,
-                    },
-                    modulus: modulus.to_vec(),
-                },
-            ),
-            (TpmuPublicParms::Ecc(parms), TpmuPublicId::Ecc(point)) => (
-                symmetric(&parms.symmetric.key_bits, &parms.symmetric.mode).map_err(unsupported)?,
-                scheme(parms.scheme.scheme, &parms.scheme.details),
-                parms.kdf.scheme.value(),
-                Key::Ecc {
-                    curve: Curve::of(parms.curve_id.value())
-                        .ok_or_else(|| unsupported(format!("the curve {:?}", parms.curve_id)))?,
-                    x: point.x.to_vec(),
-                    y: point.y.to_vec(),
-                },
-            ),
-            _ => return Err(unsupported(format!("an object of type {:?}", public.object_type))),
-        };
-        let name_alg = public.name_alg.value();
-        if hash::digest(name_alg, &[]).is_none() {
-            return Err(unsupported(format!("the name algorithm {name_alg:#06x}")));
-        }
-        let auth_policy = public.auth_policy.to_vec();
-        Ok(Self { bytes: bytes.to_vec(), name_alg, attributes, auth_policy, symmetric, scheme, kdf, key })
-    }
-
-    /// TPMT_PUBLIC as received.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// The Name: nameAlg ‖ H(TPMT_PUBLIC) (Part 1, clause 16).
-    pub fn name(&self) -> Vec<u8> {
-        // Unwrap safety: parse() refused every name algorithm that digest() does not know.
-        let digest = hash::digest(self.name_alg, &[&self.bytes]).unwrap();
-        [&self.name_alg.to_be_bytes()[..], &digest].concat()
-    }
-
-    /// True when all of `bits` are set.
-    pub fn has(&self, bits: u32) -> bool {
-        self.attributes & bits == bits
-    }
-
-    /// SubjectPublicKeyInfo, DER (RFC 5280).
-    pub fn spki(&self) -> Vec<u8> {
-        match &self.key {
-            Key::Rsa { exponent, modulus, .. } => {
-                let key = der::sequence(&[&der::unsigned(modulus), &der::unsigned(&exponent.to_be_bytes())]);
-                der::sequence(&[&RSA_ALGORITHM, &der::bit_string(&key)])
-            }
-            Key::Ecc { curve, x, y } => {
-                let point = [&[4][..], &left_padded(x, curve.bytes()), &left_padded(y, curve.bytes())].concat();
-                let algorithm = match curve {
-                    Curve::P256 => der::sequence(&[&EC_PUBLIC_KEY, &P256_OID]),
-                    Curve::P384 => der::sequence(&[&EC_PUBLIC_KEY, &P384_OID]),
-                    Curve::P521 => der::sequence(&[&EC_PUBLIC_KEY, &P521_OID]),
-                };
-                der::sequence(&[&algorithm, &der::bit_string(&point)])
-            }
-        }
-    }
-
-    /// Field by field the same key and template, numbers compared after left-padding (some stacks strip
-    /// leading zeros). Names are not compared by this: they are over the bytes received.
-    pub fn equals_padded(&self, other: &Self) -> bool {
-        let keys = match (&self.key, &other.key) {
-            (Key::Rsa { bits, exponent, modulus }, Key::Rsa { bits: b, exponent: e, modulus: m }) => {
-                bits == b && exponent == e && stripped(modulus) == stripped(m)
-            }
-            (Key::Ecc { curve, x, y }, Key::Ecc { curve: c, x: ox, y: oy }) => {
-                curve == c && stripped(x) == stripped(ox) && stripped(y) == stripped(oy)
-            }
-            _ => false,
-        };
-        keys && self.name_alg == other.name_alg
-            && self.attributes == other.attributes
-            && self.auth_policy == other.auth_policy
-            && self.symmetric == other.symmetric
-            && self.scheme == other.scheme
-            && self.kdf == other.kdf
-    }
-}
-
-/// `bytes` without leading zeros.
-pub fn stripped(bytes: &[u8]) -> &[u8] {
-    // Unwrap safety: the count is at most the length.
-    &bytes[bytes.iter().take_while(|b| **b == 0).count()..]
-}
-
-/// `bytes` with leading zeros up to `length`.
-pub fn left_padded(bytes: &[u8], length: usize) -> Vec<u8> {
-    let bytes = stripped(bytes);
-    [vec![0; length.saturating_sub(bytes.len())].as_slice(), bytes].concat()
-}
-
-/// The four bytes after type and nameAlg: tpm2-protocol keeps unknown bits, but promises nothing of them.
-fn raw_attributes(bytes: &[u8]) -> Result<u32, WireError> {
-    let field = bytes.get(4..8).and_then(|field| field.try_into().ok());
-    field
-        .map(u32::from_be_bytes)
-        .ok_or_else(|| WireError::Malformed { structure: "TPMT_PUBLIC", why: "no attributes".into() })
-}
-
-fn symmetric(bits: &TpmuSymKeyBits, mode: &TpmuSymMode) -> Result<Option<(u16, u16, u16)>, String> {
-    match (bits, mode) {
-        (TpmuSymKeyBits::Null, TpmuSymMode::Null) => Ok(None),
-        (TpmuSymKeyBits::Aes(bits), TpmuSymMode::Aes(mode)) => Ok(Some((ALG_AES, bits.value(), mode.value()))),
-        other => Err(format!("the symmetric definition {other:?}")),
-    }
-}
-
-fn scheme(alg: TpmAlgId, details: &TpmuAsymScheme) -> Scheme {
-    let hash = match details {
-        TpmuAsymScheme::Hash(scheme) => scheme.hash_alg.value(),
-        TpmuAsymScheme::Null => ALG_NULL,
+fn read_rsa(reader: &mut Reader<'_>) -> Result<Unique, WireError> {
+    let bits = reader.u16("keyBits")?;
+    let exponent = match reader.u32("exponent")? {
+        0 => DEFAULT_EXPONENT,
+        other => other,
     };
-    Scheme { alg: alg.value(), hash }
+    let modulus = reader.sized("unique.rsa", MAX_RSA_BYTES)?.to_vec();
+    if strip_zeros(&modulus).len() * 8 > usize::from(bits) {
+        return Err(WireError::Invalid { what: "unique.rsa", why: "longer than keyBits" });
+    }
+    Ok(Unique::Rsa { bits, exponent, modulus })
 }
 
-/// rsaEncryption with NULL (1.2.840.113549.1.1.1).
-const RSA_ALGORITHM: [u8; 15] =
-    [0x30, 0x0D, 0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x01, 0x05, 0x00];
-/// id-ecPublicKey (1.2.840.10045.2.1).
-const EC_PUBLIC_KEY: [u8; 9] = [0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01];
-/// secp256r1 (1.2.840.10045.3.1.7).
-const P256_OID: [u8; 10] = [0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07];
-/// secp384r1 (1.3.132.0.34).
-const P384_OID: [u8; 7] = [0x06, 0x05, 0x2B, 0x81, 0x04, 0x00, 0x22];
-/// secp521r1 (1.3.132.0.35).
-const P521_OID: [u8; 7] = [0x06, 0x05, 0x2B, 0x81, 0x04, 0x00, 0x23];
+fn read_ecc(reader: &mut Reader<'_>) -> Result<Unique, WireError> {
+    let curve = Curve::from_id(reader.u16("curveID")?)?;
+    let kdf = read_scheme(reader, "kdf")?;
+    let size = curve.coordinate_bytes();
+    let x = reader.sized("unique.x", size)?.to_vec();
+    let y = reader.sized("unique.y", size)?.to_vec();
+    Ok(Unique::Ecc { curve, kdf, x, y })
+}
+
+fn same<T: PartialEq + fmt::Debug>(field: &'static str, ours: &T, theirs: &T) -> Result<(), Mismatch> {
+    if ours == theirs {
+        return Ok(());
+    }
+    Err(Mismatch { field, ours: format!("{ours:?}"), theirs: format!("{theirs:?}") })
+}
+
+#[derive(PartialEq)]
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Debug for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The number without leading zero bytes.
+pub(crate) fn strip_zeros(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    number.get(zeros..).unwrap_or_default()
+}
+
+/// The number in `size` bytes; longer numbers lose leading zeros only.
+pub(crate) fn left_pad(number: &[u8], size: usize) -> Vec<u8> {
+    let number = strip_zeros(number);
+    let mut padded = vec![0; size.saturating_sub(number.len())];
+    padded.extend_from_slice(number);
+    padded
+}

@@ -1,29 +1,33 @@
-//! Key templates: the EK templates of the TCG EK Credential Profile (L-1, L-2, H-1 to H-7) and our own keys'.
+//! Templates: of endorsement keys (TCG EK Credential Profile 2.5, B.3 and B.4) and of this project's own keys.
 
-use super::WireError;
-use super::hash::{SHA256, SHA384, SHA512};
-use super::public::{
-    ALG_AES, ALG_CFB, ALG_ECDSA, ALG_NULL, Curve, Key, Public, attribute as at, left_padded, stripped,
-};
+use super::{AlgId, Attributes, Curve, Public, Sha2, SubjectKey, WireError, Writer, nv};
 
-/// An EK template by the profile's name.
+/// A known EK template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EkTemplate {
+    /// L-1: RSA-2048, PolicyA, AES-128.
     L1Rsa2048,
+    /// L-2: P-256, PolicyA, AES-128.
     L2P256,
+    /// H-1: RSA-2048, PolicyB, AES-128.
     H1Rsa2048,
+    /// H-2: P-256, PolicyB, AES-128.
     H2P256,
+    /// H-3: P-384, PolicyB, AES-256.
     H3P384,
+    /// H-4: P-521, PolicyB, AES-256.
     H4P521,
+    /// H-6: RSA-3072, PolicyB, AES-256.
     H6Rsa3072,
+    /// H-7: RSA-4096, PolicyB, AES-256.
     H7Rsa4096,
 }
 
-/// What a template's key is.
+/// What `unique` holds when the template is handed to TPM2_CreatePrimary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyShape {
-    Rsa { bits: u16 },
-    Ecc { curve: Curve },
+enum Shape {
+    Rsa(u16),
+    Ecc(Curve),
 }
 
 impl EkTemplate {
@@ -38,263 +42,257 @@ impl EkTemplate {
         Self::H7Rsa4096,
     ];
 
-    /// The profile's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::L1Rsa2048 => "L-1",
-            Self::L2P256 => "L-2",
-            Self::H1Rsa2048 => "H-1",
-            Self::H2P256 => "H-2",
-            Self::H3P384 => "H-3",
-            Self::H4P521 => "H-4",
-            Self::H6Rsa3072 => "H-6",
-            Self::H7Rsa4096 => "H-7",
-        }
+    /// The template whose certificate lives in that NV index.
+    pub fn of_certificate_index(index: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|template| template.certificate_index() == index)
     }
 
-    /// NV index of its certificate.
+    /// The NV index of the certificate.
     pub fn certificate_index(self) -> u32 {
         match self {
-            Self::L1Rsa2048 => 0x01C0_0002,
-            Self::L2P256 => 0x01C0_000A,
-            Self::H1Rsa2048 => 0x01C0_0012,
-            Self::H2P256 => 0x01C0_0014,
-            Self::H3P384 => 0x01C0_0016,
-            Self::H4P521 => 0x01C0_0018,
-            Self::H6Rsa3072 => 0x01C0_001C,
-            Self::H7Rsa4096 => 0x01C0_001E,
+            Self::L1Rsa2048 => nv::EK_CERT_L1_RSA2048,
+            Self::L2P256 => nv::EK_CERT_L2_P256,
+            Self::H1Rsa2048 => nv::EK_CERT_H1_RSA2048,
+            Self::H2P256 => nv::EK_CERT_H2_P256,
+            Self::H3P384 => nv::EK_CERT_H3_P384,
+            Self::H4P521 => nv::EK_CERT_H4_P521,
+            Self::H6Rsa3072 => nv::EK_CERT_H6_RSA3072,
+            Self::H7Rsa4096 => nv::EK_CERT_H7_RSA4096,
         }
     }
 
-    pub fn shape(self) -> KeyShape {
+    /// The NV indices of nonce and template that replace the default template's; only the low range has them.
+    pub fn nonce_and_template_index(self) -> Option<(u32, u32)> {
         match self {
-            Self::L1Rsa2048 | Self::H1Rsa2048 => KeyShape::Rsa { bits: 2048 },
-            Self::H6Rsa3072 => KeyShape::Rsa { bits: 3072 },
-            Self::H7Rsa4096 => KeyShape::Rsa { bits: 4096 },
-            Self::L2P256 | Self::H2P256 => KeyShape::Ecc { curve: Curve::P256 },
-            Self::H3P384 => KeyShape::Ecc { curve: Curve::P384 },
-            Self::H4P521 => KeyShape::Ecc { curve: Curve::P521 },
+            Self::L1Rsa2048 => Some((nv::EK_NONCE_L1_RSA2048, nv::EK_TEMPLATE_L1_RSA2048)),
+            Self::L2P256 => Some((nv::EK_NONCE_L2_P256, nv::EK_TEMPLATE_L2_P256)),
+            _ => None,
         }
+    }
+
+    pub fn name_alg(self) -> Sha2 {
+        match self {
+            Self::L1Rsa2048 | Self::L2P256 | Self::H1Rsa2048 | Self::H2P256 => Sha2::Sha256,
+            Self::H3P384 | Self::H6Rsa3072 | Self::H7Rsa4096 => Sha2::Sha384,
+            Self::H4P521 => Sha2::Sha512,
+        }
+    }
+
+    /// TPMA_OBJECT of the template.
+    pub fn attributes(self) -> Attributes {
+        let common = Attributes::FIXED_TPM
+            | Attributes::FIXED_PARENT
+            | Attributes::SENSITIVE_DATA_ORIGIN
+            | Attributes::ADMIN_WITH_POLICY
+            | Attributes::RESTRICTED
+            | Attributes::DECRYPT;
+        Attributes(if self.is_low() { common } else { common | Attributes::USER_WITH_AUTH })
+    }
+
+    /// PolicyA, or PolicyB for the template's hash.
+    pub fn auth_policy(self) -> &'static [u8] {
+        match (self.is_low(), self.name_alg()) {
+            (true, _) => &POLICY_A_SHA256,
+            (false, Sha2::Sha256) => &POLICY_B_SHA256,
+            (false, Sha2::Sha384) => &POLICY_B_SHA384,
+            (false, Sha2::Sha512) => &POLICY_B_SHA512,
+        }
+    }
+
+    /// The TPMT_PUBLIC handed to TPM2_CreatePrimary: zeros of full size in the low range, empty above.
+    pub fn in_public(self) -> Vec<u8> {
+        let size = |full: usize| if self.is_low() { full } else { 0 };
+        match self.shape() {
+            Shape::Rsa(bits) => self.build(0, &[&vec![0; size(usize::from(bits) / 8)]]),
+            Shape::Ecc(curve) => {
+                let zeros = vec![0; size(curve.coordinate_bytes())];
+                self.build(0, &[&zeros, &zeros])
+            }
+        }
+    }
+
+    /// The public area that an EK of this template with the certified key must have.
+    pub fn public(self, key: &SubjectKey) -> Result<Public, WireError> {
+        let wrong = WireError::Invalid { what: "EK certificate's key", why: "does not fit the template" };
+        let bytes = match (self.shape(), key) {
+            (Shape::Rsa(bits), SubjectKey::Rsa { modulus, exponent }) if key.bits() == usize::from(bits) => {
+                // TPM 2.0 Part 2, 12.2.3.5: zero stands for 65537, and the templates say zero.
+                let exponent = if *exponent == 65_537 { 0 } else { *exponent };
+                self.build(exponent, &[modulus])
+            }
+            (Shape::Ecc(curve), SubjectKey::Ecc { curve: theirs, x, y }) if curve == *theirs => {
+                self.build(0, &[x, y])
+            }
+            _ => return Err(wrong),
+        };
+        Public::parse_tpmt(&bytes)
     }
 
     fn is_low(self) -> bool {
         matches!(self, Self::L1Rsa2048 | Self::L2P256)
     }
 
-    fn name_alg(self) -> u16 {
+    fn shape(self) -> Shape {
         match self {
-            Self::L1Rsa2048 | Self::L2P256 | Self::H1Rsa2048 | Self::H2P256 => SHA256,
-            Self::H3P384 | Self::H6Rsa3072 | Self::H7Rsa4096 => SHA384,
-            Self::H4P521 => SHA512,
+            Self::L1Rsa2048 | Self::H1Rsa2048 => Shape::Rsa(2048),
+            Self::H6Rsa3072 => Shape::Rsa(3072),
+            Self::H7Rsa4096 => Shape::Rsa(4096),
+            Self::L2P256 | Self::H2P256 => Shape::Ecc(Curve::P256),
+            Self::H3P384 => Shape::Ecc(Curve::P384),
+            Self::H4P521 => Shape::Ecc(Curve::P521),
         }
     }
 
-    fn aes_bits(self) -> u16 {
-        if self.name_alg() == SHA256 { 128 } else { 256 }
-    }
-
-    fn policy(self) -> &'static [u8] {
-        match (self.is_low(), self.name_alg()) {
-            (true, _) => &POLICY_A_SHA256,
-            (false, SHA256) => &POLICY_B_SHA256,
-            (false, SHA384) => &POLICY_B_SHA384,
-            (false, _) => &POLICY_B_SHA512,
-        }
-    }
-
-    /// The TPMT_PUBLIC to hand to CreatePrimary: `unique` as the profile wants it (zeros for L, empty for H).
-    pub fn to_public(self) -> Vec<u8> {
-        let unique = match (self.is_low(), self.shape()) {
-            (true, KeyShape::Rsa { bits }) => vec![vec![0; usize::from(bits) / 8]],
-            (false, KeyShape::Rsa { .. }) => vec![vec![]],
-            (true, KeyShape::Ecc { curve }) => vec![vec![0; curve.bytes()]; 2],
-            (false, KeyShape::Ecc { .. }) => vec![vec![]; 2],
+    fn build(self, exponent: u32, unique: &[&[u8]]) -> Vec<u8> {
+        let (kind, aes_bits) = match (self.shape(), self.name_alg()) {
+            (Shape::Rsa(_), Sha2::Sha256) => (AlgId::RSA, 128),
+            (Shape::Rsa(_), _) => (AlgId::RSA, 256),
+            (Shape::Ecc(_), Sha2::Sha256) => (AlgId::ECC, 128),
+            (Shape::Ecc(_), _) => (AlgId::ECC, 256),
         };
-        self.with_unique(0, &unique)
-    }
-
-    /// The public area that a TPM with this template and this key has.
-    ///
-    /// # Errors
-    /// When the key is not of the template's shape.
-    pub fn with_key(self, key: &Key) -> Result<Public, WireError> {
-        let wrong = || WireError::Unsupported { structure: "EK template", what: format!("this key under {}", self.name()) };
-        let bytes = match (self.shape(), key) {
-            (KeyShape::Rsa { bits }, Key::Rsa { exponent, modulus, .. })
-                if stripped(modulus).len() * 8 == usize::from(bits) =>
-            {
-                let exponent = if *exponent == 65_537 { 0 } else { *exponent };
-                self.with_unique(exponent, &[stripped(modulus).to_vec()])
-            }
-            (KeyShape::Ecc { curve }, Key::Ecc { curve: of, x, y }) if curve == *of => {
-                self.with_unique(0, &[left_padded(x, curve.bytes()), left_padded(y, curve.bytes())])
-            }
-            _ => return Err(wrong()),
+        let head = head(kind, self.name_alg(), self.attributes().0, self.auth_policy())
+            .u16(AlgId::AES.0)
+            .u16(aes_bits)
+            .u16(AlgId::CFB.0)
+            .u16(AlgId::NULL.0);
+        let parameters = match self.shape() {
+            Shape::Rsa(bits) => head.u16(bits).u32(exponent),
+            Shape::Ecc(curve) => head.u16(curve.id()).u16(AlgId::NULL.0),
         };
-        Public::parse(&bytes)
-    }
-
-    fn with_unique(self, exponent: u32, unique: &[Vec<u8>]) -> Vec<u8> {
-        let attributes = EK_ATTRIBUTES | if self.is_low() { 0 } else { at::USER_WITH_AUTH };
-        let symmetric = Symmetric::Aes(self.aes_bits());
-        let area = Area { name_alg: self.name_alg(), attributes, policy: self.policy(), symmetric, ecdsa: None };
-        match self.shape() {
-            KeyShape::Rsa { bits } => area.rsa(bits, exponent, unique),
-            KeyShape::Ecc { curve } => area.ecc(curve, unique),
-        }
+        unique.iter().fold(parameters, |writer, number| writer.sized(number)).done()
     }
 }
 
-/// Our AK: a primary under TPM_RH_ENDORSEMENT, restricted ECDSA P-256, so that it comes back with the same
-/// Name after TPM2_Clear; noDA and empty auth, so that power cuts cannot lock it out.
-pub fn ak() -> Vec<u8> {
-    let attributes = BORN_HERE | at::USER_WITH_AUTH | at::NO_DA | at::RESTRICTED | at::SIGN;
-    let area = Area { name_alg: SHA256, attributes, policy: &[], symmetric: Symmetric::Null, ecdsa: Some(SHA256) };
-    area.ecc(Curve::P256, &[AK_LABEL.to_vec(), vec![]])
+/// The attestation key: a P-256 restricted signing primary, ECDSA with SHA-256, empty auth, noDA.
+///
+/// The label in `unique` sets it apart from anybody else's primary of the same shape, and makes it come
+/// back with the same Name for as long as the endorsement seed lives.
+pub fn ak_template() -> Vec<u8> {
+    let attributes = SIGNING_KEY | Attributes::RESTRICTED;
+    let label = Sha2::Sha256.digest(&[b"holdfast/attestation-key/1"]);
+    ecdsa_p256(attributes, &label, &[0; 32])
 }
 
-/// The storage key under which device keys live: the profile's P-256 SRK.
-pub fn storage() -> Vec<u8> {
-    let attributes = BORN_HERE | at::USER_WITH_AUTH | at::NO_DA | at::RESTRICTED | at::DECRYPT;
-    let area = Area { name_alg: SHA256, attributes, policy: &[], symmetric: Symmetric::Aes(128), ecdsa: None };
-    area.ecc(Curve::P256, &[vec![], vec![]])
+/// The device key: an ordinary P-256 signing key, ECDSA with SHA-256, empty auth, noDA.
+pub fn device_key_template() -> Vec<u8> {
+    ecdsa_p256(SIGNING_KEY, &[], &[])
 }
 
-/// The device key: an ordinary ECDSA P-256 signing key.
-pub fn device_key() -> Vec<u8> {
-    device_key_with(BORN_HERE | at::USER_WITH_AUTH | at::NO_DA | at::SIGN, &[vec![], vec![]])
+/// The storage root key: the TCG's P-256 SRK (Provisioning Guidance, 7.5.1), empty auth, noDA.
+pub fn srk_template() -> Vec<u8> {
+    let attributes = Attributes::FIXED_TPM
+        | Attributes::FIXED_PARENT
+        | Attributes::SENSITIVE_DATA_ORIGIN
+        | Attributes::USER_WITH_AUTH
+        | Attributes::NO_DA
+        | Attributes::RESTRICTED
+        | Attributes::DECRYPT;
+    head(AlgId::ECC, Sha2::Sha256, attributes, &[])
+        .u16(AlgId::AES.0)
+        .u16(128)
+        .u16(AlgId::CFB.0)
+        .u16(AlgId::NULL.0)
+        .u16(Curve::P256.id())
+        .u16(AlgId::NULL.0)
+        .sized(&[0; 32])
+        .sized(&[0; 32])
+        .done()
 }
 
-/// A device key with other attributes or numbers: what an impostor imports.
-#[doc(hidden)]
-pub fn device_key_with(attributes: u32, unique: &[Vec<u8>]) -> Vec<u8> {
-    let area = Area { name_alg: SHA256, attributes, policy: &[], symmetric: Symmetric::Null, ecdsa: Some(SHA256) };
-    area.ecc(Curve::P256, unique)
+/// A software P-256 signing key as an importable object: what an impostor would bring.
+#[cfg(feature = "insecure-impostor")]
+pub(crate) fn imported_key_public(x: &[u8], y: &[u8]) -> Vec<u8> {
+    ecdsa_p256(Attributes::USER_WITH_AUTH | Attributes::NO_DA | Attributes::SIGN, x, y)
 }
 
-#[derive(Clone, Copy)]
-enum Symmetric {
-    Null,
-    /// Key bits; mode CFB.
-    Aes(u16),
+const SIGNING_KEY: u32 = Attributes::FIXED_TPM
+    | Attributes::FIXED_PARENT
+    | Attributes::SENSITIVE_DATA_ORIGIN
+    | Attributes::USER_WITH_AUTH
+    | Attributes::NO_DA
+    | Attributes::SIGN;
+
+fn ecdsa_p256(attributes: u32, x: &[u8], y: &[u8]) -> Vec<u8> {
+    head(AlgId::ECC, Sha2::Sha256, attributes, &[])
+        .u16(AlgId::NULL.0)
+        .u16(AlgId::ECDSA.0)
+        .u16(AlgId::SHA256.0)
+        .u16(Curve::P256.id())
+        .u16(AlgId::NULL.0)
+        .sized(x)
+        .sized(y)
+        .done()
 }
 
-/// The fields of a TPMT_PUBLIC in the order of the wire.
-struct Area<'a> {
-    name_alg: u16,
-    attributes: u32,
-    policy: &'a [u8],
-    symmetric: Symmetric,
-    /// Hash of a fixed ECDSA scheme; none is TPM_ALG_NULL.
-    ecdsa: Option<u16>,
+fn head(kind: AlgId, name_alg: Sha2, attributes: u32, auth_policy: &[u8]) -> Writer {
+    Writer::default().u16(kind.0).u16(name_alg.alg().0).u32(attributes).sized(auth_policy)
 }
 
-impl Area<'_> {
-    fn head(&self, kind: u16) -> Vec<u8> {
-        let mut out = [&kind.to_be_bytes()[..], &self.name_alg.to_be_bytes(), &self.attributes.to_be_bytes()].concat();
-        out.extend(super::wrap_2b(self.policy));
-        let words: &[u16] = match self.symmetric {
-            Symmetric::Null => &[ALG_NULL],
-            Symmetric::Aes(bits) => &[ALG_AES, bits, ALG_CFB],
-        };
-        push_words(&mut out, words);
-        match self.ecdsa {
-            None => push_words(&mut out, &[ALG_NULL]),
-            Some(hash) => push_words(&mut out, &[ALG_ECDSA, hash]),
-        }
-        out
-    }
-
-    fn rsa(&self, bits: u16, exponent: u32, unique: &[Vec<u8>]) -> Vec<u8> {
-        let mut out = self.head(0x0001);
-        push_words(&mut out, &[bits]);
-        out.extend(exponent.to_be_bytes());
-        unique.iter().for_each(|part| out.extend(super::wrap_2b(part)));
-        out
-    }
-
-    fn ecc(&self, curve: Curve, unique: &[Vec<u8>]) -> Vec<u8> {
-        let mut out = self.head(0x0023);
-        push_words(&mut out, &[curve.id(), ALG_NULL]);
-        unique.iter().for_each(|part| out.extend(super::wrap_2b(part)));
-        out
-    }
-}
-
-fn push_words(out: &mut Vec<u8>, words: &[u16]) {
-    words.iter().for_each(|word| out.extend(word.to_be_bytes()));
-}
-
-const BORN_HERE: u32 = at::FIXED_TPM | at::FIXED_PARENT | at::SENSITIVE_DATA_ORIGIN;
-const EK_ATTRIBUTES: u32 = BORN_HERE | at::ADMIN_WITH_POLICY | at::RESTRICTED | at::DECRYPT;
-/// The AK's `unique` label: it sets our AK apart from every other primary of the endorsement hierarchy.
-const AK_LABEL: &[u8] = b"holdfast ak 1";
-
-/// PolicySecret(TPM_RH_ENDORSEMENT) (EK profile, B.6.2).
 const POLICY_A_SHA256: [u8; 32] = [
-    0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xB3, 0xF8, 0x1A, 0x90, 0xCC, 0x8D, 0x46, 0xA5, 0xD7, 0x24, 0xFD, 0x52, 0xD7,
-    0x6E, 0x06, 0x52, 0x0B, 0x64, 0xF2, 0xA1, 0xDA, 0x1B, 0x33, 0x14, 0x69, 0xAA,
+    0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xb3, 0xf8, 0x1a, 0x90, 0xcc, 0x8d, 0x46, 0xa5, 0xd7, 0x24, 0xfd, 0x52, 0xd7,
+    0x6e, 0x06, 0x52, 0x0b, 0x64, 0xf2, 0xa1, 0xda, 0x1b, 0x33, 0x14, 0x69, 0xaa,
 ];
-/// PolicyOR(PolicyA, PolicyC) (EK profile, B.6.5).
 const POLICY_B_SHA256: [u8; 32] = [
-    0xCA, 0x3D, 0x0A, 0x99, 0xA2, 0xB9, 0x39, 0x06, 0xF7, 0xA3, 0x34, 0x24, 0x14, 0xEF, 0xCF, 0xB3, 0xA3, 0x85, 0xD4,
-    0x4C, 0xD1, 0xFD, 0x45, 0x90, 0x89, 0xD1, 0x9B, 0x50, 0x71, 0xC0, 0xB7, 0xA0,
+    0xca, 0x3d, 0x0a, 0x99, 0xa2, 0xb9, 0x39, 0x06, 0xf7, 0xa3, 0x34, 0x24, 0x14, 0xef, 0xcf, 0xb3, 0xa3, 0x85, 0xd4,
+    0x4c, 0xd1, 0xfd, 0x45, 0x90, 0x89, 0xd1, 0x9b, 0x50, 0x71, 0xc0, 0xb7, 0xa0,
 ];
 const POLICY_B_SHA384: [u8; 48] = [
-    0xB2, 0x6E, 0x7D, 0x28, 0xD1, 0x1A, 0x50, 0xBC, 0x53, 0xD8, 0x82, 0xBC, 0xF5, 0xFD, 0x3A, 0x1A, 0x07, 0x41, 0x48,
-    0xBB, 0x35, 0xD3, 0xB4, 0xE4, 0xCB, 0x1C, 0x0A, 0xD9, 0xBD, 0xE4, 0x19, 0xCA, 0xCB, 0x47, 0xBA, 0x09, 0x69, 0x96,
-    0x46, 0x15, 0x0F, 0x9F, 0xC0, 0x00, 0xF3, 0xF8, 0x0E, 0x12,
+    0xb2, 0x6e, 0x7d, 0x28, 0xd1, 0x1a, 0x50, 0xbc, 0x53, 0xd8, 0x82, 0xbc, 0xf5, 0xfd, 0x3a, 0x1a, 0x07, 0x41, 0x48,
+    0xbb, 0x35, 0xd3, 0xb4, 0xe4, 0xcb, 0x1c, 0x0a, 0xd9, 0xbd, 0xe4, 0x19, 0xca, 0xcb, 0x47, 0xba, 0x09, 0x69, 0x96,
+    0x46, 0x15, 0x0f, 0x9f, 0xc0, 0x00, 0xf3, 0xf8, 0x0e, 0x12,
 ];
 const POLICY_B_SHA512: [u8; 64] = [
-    0xB8, 0x22, 0x1C, 0xA6, 0x9E, 0x85, 0x50, 0xA4, 0x91, 0x4D, 0xE3, 0xFA, 0xA6, 0xA1, 0x8C, 0x07, 0x2C, 0xC0, 0x12,
-    0x08, 0x07, 0x3A, 0x92, 0x8D, 0x5D, 0x66, 0xD5, 0x9E, 0xF7, 0x9E, 0x49, 0xA4, 0x29, 0xC4, 0x1A, 0x6B, 0x26, 0x95,
-    0x71, 0xD5, 0x7E, 0xDB, 0x25, 0xFB, 0xDB, 0x18, 0x38, 0x42, 0x56, 0x08, 0xB4, 0x13, 0xCD, 0x61, 0x6A, 0x5F, 0x6D,
-    0xB5, 0xB6, 0x07, 0x1A, 0xF9, 0x9B, 0xEA,
+    0xb8, 0x22, 0x1c, 0xa6, 0x9e, 0x85, 0x50, 0xa4, 0x91, 0x4d, 0xe3, 0xfa, 0xa6, 0xa1, 0x8c, 0x07, 0x2c, 0xc0, 0x12,
+    0x08, 0x07, 0x3a, 0x92, 0x8d, 0x5d, 0x66, 0xd5, 0x9e, 0xf7, 0x9e, 0x49, 0xa4, 0x29, 0xc4, 0x1a, 0x6b, 0x26, 0x95,
+    0x71, 0xd5, 0x7e, 0xdb, 0x25, 0xfb, 0xdb, 0x18, 0x38, 0x42, 0x56, 0x08, 0xb4, 0x13, 0xcd, 0x61, 0x6a, 0x5f, 0x6d,
+    0xb5, 0xb6, 0x07, 0x1a, 0xf9, 0x9b, 0xea,
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::hash;
 
+    /// Derives PolicyA and PolicyB from the commands of which they are digests (EK Profile, B.6).
     #[test]
-    fn policy_a_is_policy_secret_of_the_endorsement_hierarchy() {
-        // Part 3, 23.4: policyDigest' = H(H(old ‖ TPM_CC_PolicySecret ‖ name) ‖ policyRef).
-        let inner = hash::sha256(&[&[0; 32], &0x151u32.to_be_bytes(), &0x4000_000Bu32.to_be_bytes()]);
-        assert_eq!(hash::sha256(&[&inner]), POLICY_A_SHA256);
+    fn policies_are_the_digests_of_their_commands() {
+        let cases = [
+            (Sha2::Sha256, 0x01C0_7F01_u32, POLICY_B_SHA256.as_slice()),
+            (Sha2::Sha384, 0x01C0_7F02, &POLICY_B_SHA384),
+            (Sha2::Sha512, 0x01C0_7F03, &POLICY_B_SHA512),
+        ];
+        for (hash, index, policy_b) in cases {
+            let zero = vec![0; hash.len_bytes()];
+            // TPM2_PolicySecret(TPM_RH_ENDORSEMENT) with an empty policyRef.
+            let secret = hash.digest(&[&zero, &0x151_u32.to_be_bytes(), &0x4000_000B_u32.to_be_bytes()]);
+            let policy_a = hash.digest(&[&secret]);
+            if hash == Sha2::Sha256 {
+                assert_eq!(policy_a, POLICY_A_SHA256);
+            }
+            // TPM2_PolicyAuthorizeNV over index I-x: POLICYWRITE, WRITEALL, PPREAD, OWNERREAD, AUTHREAD,
+            // POLICYREAD, NO_DA, WRITTEN.
+            let nv_public = Writer::default()
+                .u32(index)
+                .u16(hash.alg().0)
+                .u32(0x220F_1008)
+                .sized(&policy_a)
+                .u16(hash.len_bytes() as u16 + 2)
+                .done();
+            let policy_c = hash.digest(&[&zero, &0x192_u32.to_be_bytes(), &hash.name(&[&nv_public])]);
+            // TPM2_PolicyOR(PolicyA, PolicyC).
+            assert_eq!(hash.digest(&[&zero, &0x171_u32.to_be_bytes(), &policy_a, &policy_c]), policy_b, "{hash:?}");
+        }
     }
 
     #[test]
-    fn every_template_parses_as_itself_once_a_key_stands_in_it() {
+    fn every_template_is_a_readable_public_area() {
         for template in EkTemplate::ALL {
-            let key = match template.shape() {
-                KeyShape::Rsa { bits } => {
-                    Key::Rsa { bits, exponent: 65_537, modulus: vec![0xC5; usize::from(bits) / 8] }
-                }
-                KeyShape::Ecc { curve } => Key::Ecc { curve, x: vec![3; curve.bytes()], y: vec![4; curve.bytes()] },
-            };
-            let public = template.with_key(&key).unwrap();
-            assert_eq!(public.key, key, "{}", template.name());
-            assert!(public.has(at::RESTRICTED | at::DECRYPT), "{}", template.name());
-            assert_eq!(public.has(at::USER_WITH_AUTH), !template.is_low(), "{}", template.name());
+            let public = Public::parse_tpmt(&template.in_public()).unwrap();
+            assert_eq!(public.auth_policy(), template.auth_policy());
+            assert_eq!(public.attributes().0, if template.is_low() { 0x0003_00b2 } else { 0x0003_00f2 });
+            assert_eq!(EkTemplate::of_certificate_index(template.certificate_index()), Some(template));
         }
-        assert!(EkTemplate::L1Rsa2048.with_key(&Key::Rsa { bits: 1024, exponent: 65_537, modulus: vec![1; 128] }).is_err());
-    }
-
-    #[test]
-    fn our_own_templates_parse_and_say_what_they_are() {
-        let ak = Public::parse(&ak()).unwrap();
-        assert!(ak.has(at::RESTRICTED | at::SIGN | at::NO_DA) && !ak.has(at::DECRYPT));
-        assert!(!Public::parse(&device_key()).unwrap().has(at::RESTRICTED));
-        assert!(Public::parse(&storage()).unwrap().has(at::RESTRICTED | at::DECRYPT));
-    }
-
-    #[test]
-    fn a_public_area_is_refused_at_every_truncation_and_with_a_byte_more() {
-        let whole = EkTemplate::H3P384.to_public();
-        for length in 0..whole.len() {
-            assert!(Public::parse(&whole[..length]).is_err(), "{length}");
-        }
-        assert!(matches!(Public::parse(&[&whole[..], &[0]].concat()), Err(WireError::Trailing { left: 1, .. })));
+        assert_eq!(Public::parse_tpmt(&ak_template()).unwrap().attributes().0, 0x0005_0472);
+        assert_eq!(Public::parse_tpmt(&device_key_template()).unwrap().attributes().0, 0x0004_0472);
+        assert_eq!(Public::parse_tpmt(&srk_template()).unwrap().attributes().0, 0x0003_0472);
     }
 }
