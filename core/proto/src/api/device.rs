@@ -102,3 +102,71 @@ pub enum CheckResult {
     Noted,
     Skipped,
 }
+
+/// `POST /api/v1/devices/import`: many claims, all or none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ImportDevices {
+    /// At most 1000.
+    pub devices: Vec<RegisterDevice>,
+}
+
+/// Its answer, in the order of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Imported {
+    pub devices: Vec<Device>,
+}
+
+/// `POST /api/v1/devices/{id}/quarantine`, `/reinstate`, `/retire`: why.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct StateChange {
+    pub reason: String,
+}
+
+/// `PUT /api/v1/devices/{id}/labels`: all of them; takes If-Match.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SetLabels {
+    pub labels: BTreeMap<String, String>,
+}
+
+/// `POST /api/v1/devices/tokens`: a one-time join token for a device without a TPM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CreateJoinToken {
+    pub serial: String,
+    pub model: String,
+    /// Seconds; at most 90 days.
+    pub ttl_s: u64,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Its answer; the secret is shown once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct JoinTokenCreated {
+    pub join_token: crate::blob::JoinTokenSecret,
+    pub device: DeviceId,
+    pub expires_at: i64,
+}
+
+/// `POST /api/v1/devices/blob`: what a device carries. The same as query of `GET`, without the token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct BlobRequest {
+    pub hardware: String,
+    pub channel: String,
+    /// Base URL that devices use; none: the service's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join_token: Option<crate::blob::JoinTokenSecret>,
+}

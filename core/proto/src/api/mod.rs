@@ -1,11 +1,15 @@
 //! The operators' REST API, `/api/v1`: one file a noun, what the service answers and what it takes.
 
+pub mod audit;
+pub mod authority;
 pub mod device;
-pub mod tuf;
-pub mod site;
-pub mod secret;
-pub mod rollout;
+pub mod enrollment;
+pub mod operator;
 pub mod release;
+pub mod rollout;
+pub mod secret;
+pub mod site;
+pub mod tuf;
 
 use serde::{Deserialize, Serialize};
 
