@@ -1,0 +1,215 @@
+//! `holdfast release`
+
+use super::tuf::published;
+use super::all;
+use crate::client::{Client, Connection, escaped};
+use crate::desk::releases::{self, Published};
+use crate::desk::Desk;
+use crate::output::{Format, Rows, or_dash, show, word};
+use crate::terminal::{byte_bar, now, when};
+use anyhow::{Context as _, ensure};
+use holdfast_proto::api::release::{ArtifactStored, BuildDeltas, Delta, Release as Record};
+use holdfast_proto::id::is_segment;
+use holdfast_proto::manifest::{Artefact, Manifest, ReleaseKind};
+use holdfast_proto::{Digest, ReleaseName};
+use sha2::Digest as _;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Release {
+    /// Upload artefacts and draft the release's metadata, to be signed and published
+    Draft {
+        #[arg(long)]
+        hardware: String,
+        /// Name of the release
+        #[arg(long)]
+        release: String,
+        /// The maker's version, for people
+        #[arg(long)]
+        version: String,
+        /// NAME=FILE, repeatable, e.g. rootfs=image.squashfs
+        #[arg(long = "artefact", required = true, value_parser = super::key_value)]
+        artefacts: Vec<(String, String)>,
+        #[arg(long, default_value = "stable")]
+        channel: String,
+        /// Default: that of the newest release of this hardware
+        #[arg(long)]
+        security_counter: Option<u64>,
+        #[arg(long)]
+        health_profile: Option<String>,
+        /// Lowest floor that it may be installed over
+        #[arg(long)]
+        min_counter_from: Option<u64>,
+        #[arg(long, default_value = "desk")]
+        desk: PathBuf,
+    },
+    /// Draft the next channel metadata without this release
+    Yank {
+        #[arg(long)]
+        hardware: String,
+        #[arg(long)]
+        release: String,
+        #[arg(long, default_value = "stable")]
+        channel: String,
+        #[arg(long, default_value = "desk")]
+        desk: PathBuf,
+    },
+    /// List releases
+    List,
+    /// Build the deltas from one release to another now
+    Deltas {
+        #[arg(long)]
+        hardware: String,
+        #[arg(long)]
+        from: String,
+        #[arg(long)]
+        to: String,
+    },
+    /// List deltas and what they save
+    DeltaList,
+}
+
+impl Release {
+    pub(crate) fn run(&self, connection: &Connection, format: Format) -> anyhow::Result<()> {
+        let client = Client::open(connection)?;
+        match self {
+            Self::Draft { .. } => self.draft(&client),
+            Self::Yank { hardware, release, channel, desk } => {
+                let current = published(&client, &format!("channel-{channel}"))?
+                    .with_context(|| format!("the channel {channel} was never published"))?;
+                let path = releases::yank(&Desk::at(desk), hardware, channel, release, &current, now())?;
+                println!("drafted {}: sign and publish it", path.display());
+                Ok(())
+            }
+            Self::List => {
+                let items: Vec<Record> = all(&client, "/releases?limit=200")?;
+                show(format, &items, || rows(&items))
+            }
+            Self::Deltas { hardware, from, to } => {
+                let body = BuildDeltas {
+                    hardware: hardware.clone(),
+                    from: from.as_str().into(),
+                    to: to.as_str().into(),
+                };
+                let items: Vec<Delta> = client.post("/deltas", &body)?;
+                show(format, &items, || delta_rows(&items))
+            }
+            Self::DeltaList => {
+                let items: Vec<Delta> = all(&client, "/deltas?limit=200")?;
+                show(format, &items, || delta_rows(&items))
+            }
+        }
+    }
+
+    fn draft(&self, client: &Client) -> anyhow::Result<()> {
+        let Self::Draft { hardware, release, version, artefacts, channel, security_counter, health_profile, min_counter_from, desk } =
+            self
+        else {
+            return Ok(());
+        };
+        for name in [hardware, release, channel] {
+            ensure!(is_segment(name), "`{name}` is no name: a to z, 0 to 9, dot, underscore and hyphen only");
+        }
+        let security_counter = match security_counter {
+            Some(counter) => *counter,
+            None => newest_counter(client, hardware)?,
+        };
+        let artefacts = artefacts.iter().map(|(name, file)| upload(client, name, Path::new(file))).collect::<Result<_, _>>()?;
+        let manifest = Manifest {
+            schema: 1,
+            release: ReleaseName::from(release.as_str()),
+            version: version.clone(),
+            hardware: vec![hardware.clone()],
+            kind: ReleaseKind::Firmware,
+            security_counter,
+            min_counter_from: *min_counter_from,
+            health_profile: health_profile.clone(),
+            artefacts,
+            reference_measurements: Default::default(),
+            sbom: None,
+            provenance: None,
+            allow_downgrade_from: None,
+        };
+        let current = Published {
+            product: published(client, &format!("product-{hardware}"))?,
+            channel: published(client, &format!("channel-{channel}"))?,
+        };
+        let paths = releases::draft(&Desk::at(desk), hardware, channel, &manifest, &current, now())?;
+        println!("security counter {security_counter}; drafted, to be signed and published:");
+        paths.iter().for_each(|path| println!("  {}", path.display()));
+        Ok(())
+    }
+}
+
+/// The counter of the newest release of this hardware, or 1.
+fn newest_counter(client: &Client, hardware: &str) -> anyhow::Result<u64> {
+    let items: Vec<Record> = all(client, &format!("/releases?limit=200&hardware={}", escaped(hardware)))?;
+    let newest = items.iter().filter(|release| release.hardware == hardware).max_by_key(|release| release.published_at);
+    Ok(newest.map_or(1, |release| release.security_counter))
+}
+
+/// Hashes a file, then uploads it unless the service has it already.
+fn upload(client: &Client, name: &str, file: &Path) -> anyhow::Result<Artefact> {
+    ensure!(is_segment(name), "`{name}` is no artefact name");
+    let open = || std::fs::File::open(file).with_context(|| format!("{} cannot be read", file.display()));
+    let length = open()?.metadata()?.len();
+    ensure!(length > 0, "{} is empty", file.display());
+    let bar = byte_bar(length, &format!("hash {name}"));
+    let mut hash = sha2::Sha256::new();
+    let mut reader = bar.wrap_read(open()?);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => break,
+            count => hash.update(&buffer[..count]),
+        }
+    }
+    bar.finish_and_clear();
+    let digest = Digest(hash.finalize().into());
+    let bar = byte_bar(length, &format!("upload {name}"));
+    let stored: ArtifactStored = client.put_stream(&format!("/artifacts/{digest}"), bar.wrap_read(open()?), length)?;
+    bar.finish_and_clear();
+    ensure!(stored.sha256 == digest && stored.length == length, "the service stored other bytes than were sent");
+    Ok(Artefact { name: name.to_owned(), length, sha256: digest, block_root: stored.block_root })
+}
+
+fn rows(releases: &[Record]) -> Rows<'static> {
+    let row = |release: &Record| {
+        vec![
+            release.hardware.clone(),
+            release.release.to_string(),
+            release.version.clone(),
+            release.security_counter.to_string(),
+            release.channels.join(","),
+            release.artefacts.iter().map(|artefact| artefact.length).sum::<u64>().to_string(),
+            when(release.published_at),
+        ]
+    };
+    Rows {
+        head: &["HARDWARE", "RELEASE", "VERSION", "COUNTER", "CHANNELS", "BYTES", "PUBLISHED"],
+        rows: releases.iter().map(row).collect(),
+    }
+}
+
+fn delta_rows(deltas: &[Delta]) -> Rows<'static> {
+    let row = |delta: &Delta| {
+        let saved = delta.bytes.map_or("-".into(), |bytes| {
+            format!("{:.1} %", 100.0 * (1.0 - bytes as f64 / delta.full_bytes.max(1) as f64))
+        });
+        vec![
+            delta.base.to_hex()[..12].to_owned(),
+            delta.output.to_hex()[..12].to_owned(),
+            word(&delta.state),
+            or_dash(delta.codec.as_ref()),
+            or_dash(delta.bytes.as_ref()),
+            delta.full_bytes.to_string(),
+            saved,
+            or_dash(delta.reason.as_ref()),
+        ]
+    };
+    Rows {
+        head: &["BASE", "OUTPUT", "STATE", "CODEC", "BYTES", "FULL", "SAVED", "REASON"],
+        rows: deltas.iter().map(row).collect(),
+    }
+}

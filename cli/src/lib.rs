@@ -1,1 +1,0 @@
-//! holdfast: the operator's command and the release signer's desk.
