@@ -1,1 +1,15 @@
-//! Whole-system tests on real parts, the demo and the benchmarks.
+//! Support for whole-system tests, the demo and the benchmarks: real parts, started, watched and ended.
+//!
+//! Lives here: software TPMs with their maker's CA, PostgreSQL, the Kubernetes API server, child processes, ports,
+//! the cache of what the installers fetched. Must not live here: rules of the product, or copies of its code.
+//!
+//! Invariant: whatever a module of this crate starts is ended by its own process id, also when the test process is
+//! killed, unless it was started with [`process::Lifetime::Outlives`].
+
+pub mod cache;
+pub mod kube;
+pub mod ports;
+pub mod postgres;
+pub mod process;
+pub mod scratch;
+pub mod swtpm;
