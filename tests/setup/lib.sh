@@ -20,6 +20,19 @@ die() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# The Go that the Kubernetes build wants.
+GO_WANTED=1.26
+
+# The directory whose `go` is new enough, on standard output; empty when there is none.
+go_on_path() {
+    have go || return 0
+    local found
+    found="$(go env GOVERSION | sed 's/^go//')"
+    if [ "$(printf '%s\n%s\n' "$GO_WANTED" "$found" | sort -V | head -n1)" = "$GO_WANTED" ]; then
+        dirname "$(command -v go)"
+    fi
+}
+
 # Runs "$@" as root: as it is for root, through sudo for anybody else.
 as_root() {
     if [ "$(id -u)" = 0 ]; then
