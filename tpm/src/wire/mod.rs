@@ -34,3 +34,8 @@ pub(crate) use reader::Writer;
 pub use reader::{MAX_STRUCTURE_BYTES, Reader};
 pub use signature::{Signature, SignatureValue};
 pub use template::{EkTemplate, ak_template, device_key_template, srk_template};
+
+#[cfg(feature = "device")]
+pub(crate) use pcr::read_digest_list;
+#[cfg(feature = "insecure-impostor")]
+pub(crate) use template::imported_key_public;
