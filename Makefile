@@ -100,7 +100,7 @@ lint: ## format, clippy, licences and sources
 	    rm -rf "$(TOOLS)/target"
 	fi
 	if command -v cargo-deny >/dev/null; then
-	    cargo deny --offline check bans licenses sources
+	    cargo deny check bans licenses sources
 	    echo "[lint] format, clippy, licences, bans and sources are clean"
 	else
 	    echo "[lint] format and clippy are clean; licences NOT checked: cargo-deny could not be installed"

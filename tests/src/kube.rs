@@ -18,8 +18,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 use crate::cache::{Missing, kube_tool};
@@ -88,12 +88,21 @@ impl KubeHost {
         let scratch = Scratch::new("kube");
         let pki = Pki::make(&scratch.join("pki"))?;
         let (mut etcd, etcd_url) = start_etcd(&scratch)?;
-        let health = |etcd_url: &str| run(Command::new(&kubectl).args(["get", "--raw", "/health", "-s", etcd_url]));
+        let health =
+            |etcd_url: &str| run(Command::new(&kubectl).args(["get", "--raw", "/health", "-s", etcd_url]));
         etcd.wait_for("etcd answers", READY_LIMIT, || health(&etcd_url).is_ok())?;
         let port = free_port();
         let api = spawn_apiserver(&apiserver, &scratch, &pki, &etcd_url, port)?;
-        let mut host =
-            Self { admin: scratch.join("admin.kubeconfig"), pki, port, kubectl, api, etcd, etcd_url, scratch };
+        let mut host = Self {
+            admin: scratch.join("admin.kubeconfig"),
+            pki,
+            port,
+            kubectl,
+            api,
+            etcd,
+            etcd_url,
+            scratch,
+        };
         host.write_kubeconfig_for("admin", &["system:masters"])?;
         host.wait_ready()?;
         Ok(host)
@@ -143,7 +152,11 @@ impl KubeHost {
     }
 
     /// A kubeconfig that carries a ServiceAccount's token for the API server itself, as a pod would.
-    pub fn write_kubeconfig_for_service_account(&self, namespace: &str, name: &str) -> Result<PathBuf, KubeError> {
+    pub fn write_kubeconfig_for_service_account(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<PathBuf, KubeError> {
         let token = self.token(namespace, name, TOKEN_ISSUER, 3600)?;
         self.write_kubeconfig(&format!("{namespace}-{name}"), &format!("token: {token}"))
     }
@@ -201,9 +214,16 @@ impl KubeHost {
     }
 
     /// Asks TokenRequest for a token of a ServiceAccount (at least 600 s).
-    pub fn token(&self, namespace: &str, name: &str, audience: &str, ttl_s: u32) -> Result<String, KubeError> {
+    pub fn token(
+        &self,
+        namespace: &str,
+        name: &str,
+        audience: &str,
+        ttl_s: u32,
+    ) -> Result<String, KubeError> {
         let ttl = format!("--duration={ttl_s}s");
-        let token = self.kubectl(&["-n", namespace, "create", "token", name, "--audience", audience, &ttl])?;
+        let token =
+            self.kubectl(&["-n", namespace, "create", "token", name, "--audience", audience, &ttl])?;
         Ok(token.trim().to_owned())
     }
 
@@ -329,7 +349,8 @@ impl Pki {
         put(&directory.join("ca.crt"), &pki.ca_pem)?;
 
         let mut api = parameters("kube-apiserver", &[]);
-        api.subject_alt_names = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?.subject_alt_names;
+        api.subject_alt_names =
+            CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?.subject_alt_names;
         api.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let (certificate, key) = pki.sign(&api)?;
         put(&directory.join("api.crt"), &certificate)?;

@@ -11,5 +11,6 @@ pub mod kube;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod programs;
 pub mod scratch;
 pub mod swtpm;

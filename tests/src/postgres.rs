@@ -17,13 +17,15 @@ use crate::scratch::Scratch;
 
 /// PostgreSQL refuses to run as root; Debian's package brings this user.
 const SERVER_USER: &str = "postgres";
-const READY_LIMIT: Duration = Duration::from_secs(60);
+const READY_LIMIT: Duration = Duration::from_mins(1);
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
     /// Its programs were not found.
-    #[error("PostgreSQL is not installed (no directory on the path nor under /usr/lib/postgresql holds all of initdb, postgres, psql, pg_isready): run tests/setup/install.sh")]
+    #[error(
+        "PostgreSQL is not installed (no directory on the path nor under /usr/lib/postgresql holds all of initdb, postgres, psql, pg_isready): run tests/setup/install.sh"
+    )]
     NotInstalled,
     /// Its directory could not be given to its user.
     #[error("cannot prepare {}", path.display())]
@@ -90,9 +92,12 @@ impl Postgres {
         let status = initdb.wait(READY_LIMIT)?;
         if !status.success() {
             let output = initdb.log_text();
-            return Err(
-                ProcessError::Failed { program: "initdb".into(), status: status.to_string(), output }.into()
-            );
+            return Err(ProcessError::Failed {
+                program: "initdb".into(),
+                status: status.to_string(),
+                output,
+            }
+            .into());
         }
         let port = free_port();
         let mut server = spawn("postgres")
@@ -102,7 +107,14 @@ impl Postgres {
             // No Unix socket: its default directory belongs to the machine's own server.
             .args(["-c", "unix_socket_directories="])
             .args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"])
-            .args(["-c", "max_connections=400", "-c", "shared_buffers=64MB", "-c", "log_min_messages=warning"])
+            .args([
+                "-c",
+                "max_connections=400",
+                "-c",
+                "shared_buffers=64MB",
+                "-c",
+                "log_min_messages=warning",
+            ])
             // "Immediate shutdown" ends the workers too; after SIGKILL they would linger.
             .death_signal("QUIT")
             .start()?;
@@ -175,7 +187,8 @@ fn make_directory(path: &Path) -> Result<(), PostgresError> {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
         if rustix::process::getuid().is_root() {
             let id = |flag: &str| -> std::io::Result<u32> {
-                let output = run(Command::new("id").args([flag, SERVER_USER])).map_err(std::io::Error::other)?;
+                let output =
+                    run(Command::new("id").args([flag, SERVER_USER])).map_err(std::io::Error::other)?;
                 String::from_utf8_lossy(&output).trim().parse().map_err(std::io::Error::other)
             };
             let (user, group) = (id("-u")?, id("-g")?);
@@ -199,7 +212,9 @@ mod tests {
         let (one, two) = (fresh_database(), fresh_database());
         assert_ne!(one, two);
         let name = |url: &str| url.rsplit('/').next().unwrap().split('?').next().unwrap().to_owned();
-        shared().psql(&name(&one), "create table kept(value text); insert into kept values ('here')").unwrap();
+        shared()
+            .psql(&name(&one), "create table kept(value text); insert into kept values ('here')")
+            .unwrap();
         assert_eq!(shared().psql(&name(&one), "select value from kept").unwrap(), "here");
         let error = shared().psql(&name(&two), "select value from kept").unwrap_err();
         assert!(error.to_string().contains("\"kept\" does not exist"), "{error}");

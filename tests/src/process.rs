@@ -105,7 +105,10 @@ impl Deadline {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the support library's one clock: real programs need real deadlines")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the support library's one clock: real programs need real deadlines"
+)]
 fn now() -> Instant {
     Instant::now()
 }
@@ -482,10 +485,11 @@ mod tests {
     fn a_process_outlives_the_thread_that_asked_for_it() {
         let scratch = Scratch::new("process");
         let log = scratch.path().join("log");
-        let mut process =
-            thread::spawn(move || Spawn::new("sh", log).args(["-c", "echo up; exec sleep 1000"]).start().unwrap())
-                .join()
-                .unwrap();
+        let mut process = thread::spawn(move || {
+            Spawn::new("sh", log).args(["-c", "echo up; exec sleep 1000"]).start().unwrap()
+        })
+        .join()
+        .unwrap();
         process.wait_for_log("up", LIMIT).unwrap();
         assert!(process.is_running());
     }

@@ -98,7 +98,14 @@ impl TpmMaker {
         run(Command::new("swtpm_localca")
             .args(["--type", "ek", "--ek", &modulus, "--tpm2"])
             .args(["--tpm-spec-family", "2.0", "--tpm-spec-level", "0", "--tpm-spec-revision", "164"])
-            .args(["--tpm-manufacturer", "id:00001014", "--tpm-model", "swtpm", "--tpm-version", "id:20191023"])
+            .args([
+                "--tpm-manufacturer",
+                "id:00001014",
+                "--tpm-model",
+                "swtpm",
+                "--tpm-version",
+                "id:20191023",
+            ])
             .arg("--dir")
             .arg(&throw_away)
             .arg("--configfile")
@@ -168,7 +175,10 @@ impl TpmMaker {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "configuration of test programs; nothing depends on its durability")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "configuration of test programs; nothing depends on its durability"
+)]
 fn put_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::write(path, bytes)
 }
@@ -273,7 +283,9 @@ impl Swtpm {
                 for socket in [data, control] {
                     // What a killed process left would be taken for a chip that is on.
                     match fs::remove_file(socket) {
-                        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(socket)(error)),
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                            return Err(at(socket)(error));
+                        }
                         _ => {}
                     }
                 }

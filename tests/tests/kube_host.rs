@@ -42,7 +42,19 @@ fn server_side_apply_keeps_the_fields_of_two_owners_apart() {
 
     let other = kube.write_kubeconfig_for("somebody", &["system:masters"]).unwrap();
     let conflict = kube
-        .kubectl_as(&other, &["-n", "apply", "patch", "secret", "wifi", "--type=merge", "-p", "{\"data\":{\"psk\":\"AA==\"}}"])
+        .kubectl_as(
+            &other,
+            &[
+                "-n",
+                "apply",
+                "patch",
+                "secret",
+                "wifi",
+                "--type=merge",
+                "-p",
+                "{\"data\":{\"psk\":\"AA==\"}}",
+            ],
+        )
         .and_then(|_| kube.apply(&secret("second")))
         .unwrap_err();
     assert!(conflict.to_string().contains("conflict"), "{conflict}");
@@ -57,9 +69,16 @@ fn rbac_refuses_what_was_not_granted() {
     let refused = kube.kubectl_as(&controller, &["-n", "fence", "get", "secrets"]).unwrap_err();
     assert!(refused.to_string().contains("cannot list resource \"secrets\""), "{refused}");
 
-    kube.kubectl(&["-n", "fence", "create", "role", "reader", "--verb=list", "--resource=configmaps"]).unwrap();
+    kube.kubectl(&["-n", "fence", "create", "role", "reader", "--verb=list", "--resource=configmaps"])
+        .unwrap();
     kube.kubectl(&[
-        "-n", "fence", "create", "rolebinding", "reader", "--role=reader", "--serviceaccount=fence:controller",
+        "-n",
+        "fence",
+        "create",
+        "rolebinding",
+        "reader",
+        "--role=reader",
+        "--serviceaccount=fence:controller",
     ])
     .unwrap();
     kube.kubectl_as(&controller, &["-n", "fence", "get", "configmaps"]).unwrap();

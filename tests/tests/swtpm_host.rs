@@ -97,7 +97,7 @@ fn commands_travel_as_they_are_on_the_data_channel() {
     let maker = TpmMaker::found(&scratch.join("maker")).unwrap();
     let mut chip = maker.manufacture(&scratch.join("chip"), Wiring::default()).unwrap();
     chip.start().unwrap();
-    let mut random = || {
+    let random = || {
         let mut wire = chip.address().connect().unwrap();
         // TPM 2.0 part 3, 16.1 TPM2_GetRandom: no sessions, 12 bytes long, command 0x17b, 16 bytes asked for.
         wire.write_all(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 1, 0x7b, 0, 16]).unwrap();
