@@ -63,6 +63,9 @@ quietly() {
     # The lock's descriptor is closed in the child: a daemon that it leaves behind must not hold the lock.
     "$@" >"$log" 2>&1 9>&- &
     local pid=$! waited=0
+    # A child in the background does not hear Ctrl-C.
+    # shellcheck disable=SC2064 # the id as it is now
+    trap "kill $pid 2>/dev/null; exit 130" INT TERM
     while kill -0 "$pid" 2>/dev/null; do
         sleep 1
         waited=$((waited + 1))
@@ -72,4 +75,5 @@ quietly() {
         tail -n 40 "$log" >&2
         die "failed: $* (whole log: $log)"
     fi
+    trap - INT TERM
 }
