@@ -7,7 +7,12 @@ pub(crate) fn build<E>(spki: &[u8], sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, 
     const ATTRIBUTES: u8 = 0xa0;
     let info = der::element(
         der::SEQUENCE,
-        &[&der::unsigned_integer(&[0]), &der::element(der::SEQUENCE, &[]), spki, &der::element(ATTRIBUTES, &[])],
+        &[
+            &der::unsigned_integer(&[0]),
+            &der::element(der::SEQUENCE, &[]),
+            spki,
+            &der::element(ATTRIBUTES, &[]),
+        ],
     );
     let algorithm = der::element(der::SEQUENCE, &[&der::element(der::OID, &[der::ECDSA_WITH_SHA256])]);
     let signature = der::bit_string(&sign(&info)?);

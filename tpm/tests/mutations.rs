@@ -9,6 +9,7 @@ use holdfast_tpm::wire::{
 };
 use holdfast_tpm::{DeviceKey, Ek, Tpm};
 use proptest::prelude::*;
+use rand::SeedableRng as _;
 use tpm2_protocol::TpmUnmarshal as _;
 
 type Parser = (&'static str, fn(&[u8]) -> bool);
@@ -54,7 +55,8 @@ fn genuine() -> Vec<(Parser, Vec<u8>)> {
     ];
     for template in [EkTemplate::L1Rsa2048, EkTemplate::H3P384] {
         let ek = Ek::derive(&mut tpm, template).unwrap().public;
-        let (blob, secret) = make_credential(&ek, &ak.name(), &[3; 32], &mut rand::rng()).unwrap();
+        let (blob, secret) =
+            make_credential(&ek, &ak.name(), &[3; 32], &mut rand::rngs::StdRng::seed_from_u64(7)).unwrap();
         all.push((parser("TPM2B_ID_OBJECT"), blob.to_tpm2b()));
         all.push((parser("TPM2B_ENCRYPTED_SECRET"), secret.to_tpm2b()));
         all.push((parser("TPM2B_PUBLIC"), ek.to_tpm2b()));
@@ -123,7 +125,6 @@ fn exponent_zero_short_coordinates_and_reserved_attributes_are_read_as_such() {
     let padded = EkTemplate::L2P256.public(&key).unwrap();
     let bytes = padded.as_tpmt();
     let short = [&bytes[..bytes.len() - 68], &[0, 30], &bytes[bytes.len() - 64..]].concat();
-    let short = [&bytes[..bytes.len() - 68], &[0, 30], &short[short.len() - 62..]].concat();
     let short = Public::parse_tpmt(&short).unwrap();
     padded.equal_after_left_padding(&short).unwrap();
     assert_ne!(padded.name(), short.name(), "Names are over the bytes received");

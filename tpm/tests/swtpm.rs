@@ -4,13 +4,14 @@ mod common;
 
 use common::{Options, Socket, Swtpm, file, run};
 use holdfast_tpm::wire::{
-    AlgId, Attest, Attested, Attributes, EkTemplate, Hierarchy, MAGIC, PcrSelections, Public, Sha2, Signature,
-    SubjectKey, make_credential,
+    AlgId, Attest, Attested, Attributes, EkTemplate, Hierarchy, MAGIC, PcrSelections, Public, Sha2,
+    Signature, SubjectKey, Unique, make_credential,
 };
 use holdfast_tpm::{Attestation, DeviceKey, Ek, Tpm, TpmError, TpmSigningKey, insecure_impostor_key};
 use p256::ecdsa::signature::Verifier as _;
 use p256::elliptic_curve::sec1::ToEncodedPoint as _;
 use p256::pkcs8::DecodePublicKey as _;
+use rand::SeedableRng as _;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -27,8 +28,13 @@ fn verifies_der(spki: &[u8], message: &[u8], signature: &[u8]) -> bool {
     key.verify(message, &p256::ecdsa::Signature::from_der(signature).unwrap()).is_ok()
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
 fn challenge(ek: &Public, ak_name: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    let (blob, secret) = make_credential(ek, ak_name, &SECRET, &mut rand::rng()).unwrap();
+    let (blob, secret) =
+        make_credential(ek, ak_name, &SECRET, &mut rand::rngs::StdRng::seed_from_u64(7)).unwrap();
     (blob.to_tpm2b(), secret.to_tpm2b())
 }
 
@@ -49,10 +55,8 @@ fn credentials_made_in_software_open_in_the_tpm_for_every_kind_of_ek() {
         let (blob, secret) = challenge(&ek.public, &ak.name());
         assert_eq!(*ek.activate(&mut tpm, &blob, &secret).unwrap(), SECRET, "{template:?}");
 
-        let (blob, secret) = challenge(&ek.public, &Sha2::Sha256.digest(&[b"x"]).iter().fold(vec![0, 11], |mut name, byte| {
-            name.push(*byte);
-            name
-        }));
+        let another = Public::parse_tpmt(&holdfast_tpm::wire::ak_template()).unwrap().name();
+        let (blob, secret) = challenge(&ek.public, &another);
         assert!(ek.activate(&mut tpm, &blob, &secret).is_err(), "{template:?}: made for another AK");
     }
 }
@@ -81,7 +85,7 @@ fn certificates_in_nv_certify_the_keys_that_the_templates_derive() {
     let mut tpm = Tpm::open(&swtpm.spec()).unwrap();
     let certificates = tpm.ek_certificates().unwrap();
     assert_eq!(certificates.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0x01C0_0002, 0x01C0_0016]);
-    assert_eq!(Ek::choose(&certificates), EkTemplate::H3P384);
+    assert_eq!(Ek::find(&mut tpm, &certificates).unwrap().template, EkTemplate::H3P384);
     assert!(tpm.ek_chain().unwrap().is_empty());
     for (index, der) in &certificates {
         let template = EkTemplate::of_certificate_index(*index).unwrap();
@@ -115,7 +119,8 @@ fn a_tpm_without_certificates_has_none() {
     let swtpm = Swtpm::manufacture(&Options { ek_certificates: false, ..Options::default() });
     let mut tpm = Tpm::open(&swtpm.spec()).unwrap();
     assert!(tpm.ek_certificates().unwrap().is_empty());
-    let ek = Ek::derive(&mut tpm, Ek::choose(&[])).unwrap();
+    let ek = Ek::find(&mut tpm, &[]).unwrap();
+    assert_eq!(ek.template, EkTemplate::L2P256);
     assert!(ek.nonce.is_none() && ek.nv_template.is_none());
 }
 
@@ -134,7 +139,11 @@ fn certify_and_quote_say_what_was_asked_and_verify() {
     assert_eq!(certified.qualified_signer, ak.qualified_name(Hierarchy::Endorsement));
     let public = key.public_area().unwrap();
     assert!(matches!(&certified.attested, Attested::Certify { name, .. } if *name == public.name()));
-    assert!(public.attributes().all_of(Attributes::FIXED_TPM | Attributes::SENSITIVE_DATA_ORIGIN | Attributes::NO_DA));
+    assert!(
+        public
+            .attributes()
+            .all_of(Attributes::FIXED_TPM | Attributes::SENSITIVE_DATA_ORIGIN | Attributes::NO_DA)
+    );
 
     for index in [0, 7, 23] {
         tpm.pcr_extend(index, Sha2::Sha256, &[index; 32]).unwrap();
@@ -281,7 +290,8 @@ fn the_signing_key_and_the_request_are_those_of_the_device_key() {
     let dir = tempfile::tempdir().unwrap();
     let csr = file(dir.path(), "csr.der", &key.csr(&mut tpm).unwrap());
     run(Command::new("openssl").args(["req", "-inform", "DER", "-verify", "-noout", "-in"]).arg(&csr));
-    let pem = run(Command::new("openssl").args(["req", "-inform", "DER", "-pubkey", "-noout", "-in"]).arg(&csr));
+    let pem =
+        run(Command::new("openssl").args(["req", "-inform", "DER", "-pubkey", "-noout", "-in"]).arg(&csr));
     let spki = key.public_area().unwrap().to_spki_der().unwrap();
     let ours = p256::PublicKey::from_public_key_der(&spki).unwrap();
     assert_eq!(ours, p256::PublicKey::from_public_key_pem(&pem).unwrap());
@@ -289,7 +299,8 @@ fn the_signing_key_and_the_request_are_those_of_the_device_key() {
     let signing = TpmSigningKey::new(Arc::new(Mutex::new(tpm)), key).unwrap();
     assert_eq!(signing.public_key().unwrap().as_ref(), spki);
     assert!(signing.choose_scheme(&[SignatureScheme::ED25519]).is_none());
-    let signer = signing.choose_scheme(&[SignatureScheme::ED25519, SignatureScheme::ECDSA_NISTP256_SHA256]).unwrap();
+    let signer =
+        signing.choose_scheme(&[SignatureScheme::ED25519, SignatureScheme::ECDSA_NISTP256_SHA256]).unwrap();
     for message in [&b""[..], b"transcript"] {
         assert!(verifies_der(&spki, message, &signer.sign(message).unwrap()));
     }
@@ -310,9 +321,8 @@ fn a_genuine_tpm_certifies_and_activates_an_imported_key_and_only_its_attributes
     assert!(verifies(&ak, &certified.attest, &certified.signature));
     let ek = Ek::derive(&mut tpm, EkTemplate::H3P384).unwrap();
     let (blob, secret) = challenge(&ek.public, &public.name());
-    let opened = ek.with(&mut tpm, |tpm, ek| {
-        key.with(tpm, |tpm, key| tpm.activate_credential(key, ek, &blob, &secret))
-    });
+    let opened = ek
+        .with(&mut tpm, |tpm, ek| key.with(tpm, |tpm, key| tpm.activate_credential(key, ek, &blob, &secret)));
     assert_eq!(*opened.unwrap(), SECRET);
     let born_here = Attributes::FIXED_TPM | Attributes::FIXED_PARENT | Attributes::SENSITIVE_DATA_ORIGIN;
     assert!(!public.attributes().any_of(born_here), "{:?}", public.attributes());
@@ -339,15 +349,71 @@ fn tpm2_tools_give_the_same_names() {
         assert_eq!(std::fs::read(&name_file).unwrap(), name);
     }
     let ak = tpm.ak_public().unwrap();
-    let printed = run(Command::new("tpm2_print")
-        .args(["-t", "TPM2B_PUBLIC"])
-        .arg(file(dir.path(), "ak", &ak.to_tpm2b())));
-    let hex = ak.name().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-    assert!(printed.contains(&hex), "{printed}");
+    let printed = run(Command::new("tpm2_print").args(["-t", "TPM2B_PUBLIC"]).arg(file(
+        dir.path(),
+        "ak",
+        &ak.to_tpm2b(),
+    )));
+    let Unique::Ecc { x, y, .. } = ak.unique() else { panic!("an ECC key") };
+    assert!(
+        printed.contains(&format!("x: {}", hex(x))) && printed.contains(&format!("y: {}", hex(y))),
+        "{printed}"
+    );
+    assert!(printed.contains(&format!("raw: {:#x}", ak.attributes().0)), "{printed}");
     let selection = PcrSelections::single(AlgId::SHA256, [0, 16]).unwrap();
     let quote = tpm.quote(&[0xab; 32], &selection).unwrap();
-    let printed = run(Command::new("tpm2_print")
-        .args(["-t", "TPMS_ATTEST"])
-        .arg(file(dir.path(), "quote", &quote.attest)));
+    let printed = run(Command::new("tpm2_print").args(["-t", "TPMS_ATTEST"]).arg(file(
+        dir.path(),
+        "quote",
+        &quote.attest,
+    )));
     assert!(printed.contains(&"ab".repeat(32)) && printed.contains("type: 8018"), "{printed}");
+}
+
+/// tpm2-tools as oracle. Not `tpm2_createek -t` with a nonce: 5.4 copies the address of the nonce into `unique`.
+#[test]
+fn an_ek_nonce_and_an_ek_template_in_nv_make_the_ek_that_tpm2_tools_make() {
+    let swtpm =
+        Swtpm::manufacture(&Options { socket: Socket::Tcp, ek_certificates: false, ..Options::default() });
+    let dir = tempfile::tempdir().unwrap();
+    let tool = |program: &str, args: &[&str]| {
+        run(Command::new(program).env("TPM2TOOLS_TCTI", swtpm.tcti()).current_dir(dir.path()).args(args));
+        run(Command::new("tpm2_flushcontext").env("TPM2TOOLS_TCTI", swtpm.tcti()).arg("-t"));
+    };
+    let define = |index: &str, bytes: &[u8]| {
+        file(dir.path(), "nv", bytes);
+        let size = bytes.len().to_string();
+        tool("tpm2_nvdefine", &[index, "-C", "o", "-s", &size, "-a", "ownerread|ownerwrite"]);
+        tool("tpm2_nvwrite", &[index, "-C", "o", "-i", "nv"]);
+    };
+    let made = || Public::parse_tpm2b(&std::fs::read(dir.path().join("ek.pub")).unwrap()).unwrap();
+
+    let nonce = [0x42; 32];
+    define("0x1c00003", &nonce);
+    // The tool takes `unique` as it lies in a little-endian memory.
+    file(dir.path(), "unique", &[&[0, 1][..], &nonce, &[0; 224]].concat());
+    file(dir.path(), "policy", EkTemplate::L1Rsa2048.auth_policy());
+    let primary =
+        ["-C", "e", "-G", "rsa2048:aes128cfb", "-L", "policy", "-u", "unique", "-c", "ek.ctx", "-a"];
+    let attributes = "fixedtpm|fixedparent|sensitivedataorigin|adminwithpolicy|restricted|decrypt";
+    let mut tpm = Tpm::open(&swtpm.spec()).unwrap();
+    let ak = tpm.ak_public().unwrap().name();
+
+    // First the default template, then one of the TPM's own with another attribute: noDA.
+    let mut own_template = EkTemplate::L1Rsa2048.in_public();
+    own_template[6] |= 0x04;
+    for own in [None, Some(own_template)] {
+        tpm.release();
+        let attributes = if own.is_some() { format!("{attributes}|noda") } else { attributes.to_owned() };
+        if let Some(own) = &own {
+            define("0x1c00004", own);
+        }
+        tool("tpm2_createprimary", &[&primary[..], &[&attributes]].concat());
+        tool("tpm2_readpublic", &["-c", "ek.ctx", "-o", "ek.pub"]);
+        let ek = Ek::derive(&mut tpm, EkTemplate::L1Rsa2048).unwrap();
+        assert_eq!((ek.nonce.as_deref(), &ek.nv_template), (Some(&nonce[..]), &own));
+        assert_eq!(ek.public, made());
+        let (blob, secret) = challenge(&ek.public, &ak);
+        assert_eq!(*ek.activate(&mut tpm, &blob, &secret).unwrap(), SECRET);
+    }
 }

@@ -29,7 +29,8 @@ impl Tpm {
         selection: &PcrSelections,
     ) -> Result<Attestation, TpmError> {
         let parameters = Writer::default().sized(qualifying).u16(AlgId::NULL.0).bytes(&selection.to_bytes());
-        let command = Command::new(TpmCc::Quote).authorised(signer.handle, Auth::Empty).parameters(parameters);
+        let command =
+            Command::new(TpmCc::Quote).authorised(signer.handle, Auth::Empty).parameters(parameters);
         Ok(self.call(&command)?.read("Quote", read_attestation)?)
     }
 
@@ -48,11 +49,8 @@ impl Tpm {
                 .authorised(ek.handle, auth)
                 .parameters(Writer::default().bytes(credential_blob).bytes(encrypted_secret));
             let response = tpm.call(&command)?;
-            let parameters = Zeroizing::new(response.parameters);
-            let mut reader = Reader::new("ActivateCredential", &parameters)?;
-            let secret = Zeroizing::new(reader.sized("certInfo", 64)?.to_vec());
-            reader.finish("ActivateCredential")?;
-            Ok(secret)
+            let read = |reader: &mut Reader<'_>| Ok(Zeroizing::new(reader.sized("certInfo", 64)?.to_vec()));
+            Ok::<_, TpmError>(response.read("ActivateCredential", read)?)
         };
         // EK Profile, B.3 and B.4: the low range is used under PolicyA, the high range by its empty authValue.
         let secret = if ek.public.attributes().all_of(Attributes::USER_WITH_AUTH) {

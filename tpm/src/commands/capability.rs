@@ -51,7 +51,9 @@ impl Tpm {
             })?;
             handles.extend(page.iter().copied().filter(|handle| handle >> 24 == first >> 24));
             match page.last() {
-                Some(last) if more && *last >= next && last >> 24 == first >> 24 => next = last.saturating_add(1),
+                Some(last) if more && *last >= next && last >> 24 == first >> 24 => {
+                    next = last.saturating_add(1);
+                }
                 _ => return Ok(handles),
             }
         }
@@ -59,7 +61,9 @@ impl Tpm {
 
     pub(crate) fn property(&mut self, id: TpmPt) -> Result<Option<u32>, TpmError> {
         let (found, _) = self.capability(TpmCap::TpmProperties, id.value(), 1, |reader, count| {
-            (0..count).map(|_| Ok((reader.u32("property")?, reader.u32("value")?))).collect::<Result<Vec<_>, _>>()
+            (0..count)
+                .map(|_| Ok((reader.u32("property")?, reader.u32("value")?)))
+                .collect::<Result<Vec<_>, _>>()
         })?;
         Ok(found.into_iter().find(|(found, _)| *found == id.value()).map(|(_, value)| value))
     }

@@ -3,6 +3,7 @@
 use crate::transport::MAX_FRAME_BYTES;
 use crate::wire::{Reader, WireError, Writer};
 use tpm2_protocol::data::{TpmCc, TpmRh, TpmSt};
+use zeroize::Zeroizing;
 
 /// One command on its way.
 #[derive(Debug)]
@@ -23,10 +24,9 @@ pub(crate) enum Auth {
 }
 
 /// A successful response.
-#[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) handle: Option<u32>,
-    pub(crate) parameters: Vec<u8>,
+    pub(crate) parameters: Zeroizing<Vec<u8>>,
 }
 
 impl Command {
@@ -73,7 +73,10 @@ impl Command {
 
     /// Whether the response carries a handle.
     fn returns_handle(&self) -> bool {
-        matches!(self.code, TpmCc::CreatePrimary | TpmCc::Load | TpmCc::LoadExternal | TpmCc::StartAuthSession)
+        matches!(
+            self.code,
+            TpmCc::CreatePrimary | TpmCc::Load | TpmCc::LoadExternal | TpmCc::StartAuthSession
+        )
     }
 
     /// Splits a response whose code is success.
@@ -90,7 +93,7 @@ impl Command {
         } else {
             reader.rest()
         };
-        Ok(Response { handle, parameters: parameters.to_vec() })
+        Ok(Response { handle, parameters: Zeroizing::new(parameters.to_vec()) })
     }
 }
 

@@ -26,6 +26,7 @@ use frame::Response;
 use std::fmt;
 use std::time::Duration;
 use tpm2_protocol::data::TpmCc;
+use zeroize::Zeroizing;
 
 /// An open TPM.
 pub struct Tpm {
@@ -62,7 +63,7 @@ pub enum TpmError {
     /// Whole PCRs or NV bytes that were asked for do not come.
     #[error("TPM returned no further {0}")]
     Incomplete(&'static str),
-    /// No EK template that this TPM has a certificate for, or the one asked for, is usable.
+    /// The TPM derives no EK of the templates that it has a certificate for, nor of a default one.
     #[error("no usable endorsement key")]
     NoEndorsementKey,
     /// The activated secret has not 32 bytes.
@@ -103,7 +104,8 @@ impl Tpm {
         let code = command.code;
         let mut pause = self.patience.first_pause;
         for tries in 1.. {
-            let response = self.transport.transact(&bytes)?;
+            // A response may carry an activated secret.
+            let response = Zeroizing::new(self.transport.transact(&bytes)?);
             match response_code(&response)? {
                 rc::SUCCESS => return Ok(command.read_response(&response)?),
                 rc::LOCKOUT => return Err(TpmError::Lockout { command: code }),

@@ -37,8 +37,9 @@ impl Tpm {
                 .authorised(reader, Auth::Empty)
                 .handle(index)
                 .parameters(Writer::default().u16(wanted).u16(offset));
-            let part =
-                self.call(&command)?.read("NV_Read", |reader| Ok(reader.sized("data", wanted.into())?.to_vec()))?;
+            let part = self
+                .call(&command)?
+                .read("NV_Read", |reader| Ok(reader.sized("data", wanted.into())?.to_vec()))?;
             if part.is_empty() {
                 return Err(TpmError::Incomplete("NV bytes"));
             }

@@ -46,7 +46,11 @@ impl Tpm {
     }
 
     /// TPM2_Create: an ordinary key under `parent`. Returns TPM2B_PRIVATE and TPM2B_PUBLIC.
-    pub(crate) fn create(&mut self, parent: &Loaded, template: &[u8]) -> Result<(Vec<u8>, Vec<u8>), TpmError> {
+    pub(crate) fn create(
+        &mut self,
+        parent: &Loaded,
+        template: &[u8],
+    ) -> Result<(Vec<u8>, Vec<u8>), TpmError> {
         let command =
             Command::new(TpmCc::Create).authorised(parent.handle, Auth::Empty).parameters(creation(template));
         let (private, public) = self.call(&command)?.read("Create", |reader| {
@@ -59,7 +63,12 @@ impl Tpm {
     }
 
     /// TPM2_Load of TPM2B_PRIVATE and TPM2B_PUBLIC under `parent`.
-    pub(crate) fn load(&mut self, parent: &Loaded, private: &[u8], public: &[u8]) -> Result<Loaded, TpmError> {
+    pub(crate) fn load(
+        &mut self,
+        parent: &Loaded,
+        private: &[u8],
+        public: &[u8],
+    ) -> Result<Loaded, TpmError> {
         let parsed = Public::parse_tpm2b(public)?;
         let command = Command::new(TpmCc::Load)
             .authorised(parent.handle, Auth::Empty)
@@ -84,11 +93,16 @@ impl Tpm {
 
     /// TPM2_Import of an unwrapped key under `parent`. Returns TPM2B_PRIVATE.
     #[cfg(feature = "insecure-impostor")]
-    pub(crate) fn import(&mut self, parent: &Loaded, sensitive: &[u8], public: &[u8]) -> Result<Vec<u8>, TpmError> {
+    pub(crate) fn import(
+        &mut self,
+        parent: &Loaded,
+        sensitive: &[u8],
+        public: &[u8],
+    ) -> Result<Vec<u8>, TpmError> {
         use crate::wire::AlgId;
-        let duplicate = Writer::default().sized(sensitive).done();
+        // No wrapping: the TPM2B_PRIVATE holds the TPM2B_SENSITIVE in clear.
         let parameters =
-            Writer::default().sized(&[]).sized(public).sized(&duplicate).sized(&[]).u16(AlgId::NULL.0);
+            Writer::default().sized(&[]).sized(public).sized(sensitive).sized(&[]).u16(AlgId::NULL.0);
         let command =
             Command::new(TpmCc::Import).authorised(parent.handle, Auth::Empty).parameters(parameters);
         Ok(self.call(&command)?.read("Import", |reader| {

@@ -12,7 +12,11 @@ impl Tpm {
     }
 
     /// TPM2_Quote by the attestation key.
-    pub fn quote(&mut self, qualifying: &[u8; 32], selection: &PcrSelections) -> Result<Attestation, TpmError> {
+    pub fn quote(
+        &mut self,
+        qualifying: &[u8; 32],
+        selection: &PcrSelections,
+    ) -> Result<Attestation, TpmError> {
         self.with_ak(|tpm, ak| tpm.quote_by(ak, qualifying, selection))
     }
 

@@ -50,10 +50,29 @@ impl Tpm {
 }
 
 impl Ek {
-    /// The template to use: the preferred one among those with a certificate; P-256 (L-2) without any.
-    pub fn choose(certificates: &[(u32, Vec<u8>)]) -> EkTemplate {
-        let has = |template: &EkTemplate| certificates.iter().any(|(index, _)| *index == template.certificate_index());
-        PREFERENCE.into_iter().find(has).unwrap_or(EkTemplate::L2P256)
+    /// The endorsement key to enrol with: of the preferred template among those with a certificate in NV;
+    /// without any certificate, of the first template of the low range that the TPM can derive.
+    pub fn find(tpm: &mut Tpm, certificates: &[(u32, Vec<u8>)]) -> Result<Self, TpmError> {
+        let candidates = match Self::choose(certificates) {
+            Some(template) => vec![template],
+            None => vec![EkTemplate::L2P256, EkTemplate::L1Rsa2048],
+        };
+        for template in candidates {
+            match Self::derive(tpm, template) {
+                // The TPM lacks the curve, the key size or the cipher.
+                Err(TpmError::Refused { .. }) => {}
+                other => return other,
+            }
+        }
+        Err(TpmError::NoEndorsementKey)
+    }
+
+    /// The preferred template among those with a certificate.
+    pub fn choose(certificates: &[(u32, Vec<u8>)]) -> Option<EkTemplate> {
+        let has = |template: &EkTemplate| {
+            certificates.iter().any(|(index, _)| *index == template.certificate_index())
+        };
+        PREFERENCE.into_iter().find(has)
     }
 
     /// Derives the endorsement key of `template`, with the TPM's own nonce and template where it has them.
@@ -63,8 +82,10 @@ impl Ek {
             None => (None, None),
         };
         let in_public = in_public(template, nonce.as_deref(), nv_template.as_deref())?;
-        let public =
-            tpm.with(|tpm| tpm.create_primary(Hierarchy::Endorsement, &in_public), |_, ek| Ok(ek.public.clone()))?;
+        let public = tpm.with(
+            |tpm| tpm.create_primary(Hierarchy::Endorsement, &in_public),
+            |_, ek| Ok(ek.public.clone()),
+        )?;
         Ok(Self { template, public, nonce, nv_template })
     }
 
@@ -93,7 +114,11 @@ impl Ek {
 
 /// EK Profile, 2.2.1.4 and 2.2.1.5: the template index replaces the default template, the nonce index
 /// goes into `unique`, zero-padded.
-fn in_public(template: EkTemplate, nonce: Option<&[u8]>, nv_template: Option<&[u8]>) -> Result<Vec<u8>, TpmError> {
+fn in_public(
+    template: EkTemplate,
+    nonce: Option<&[u8]>,
+    nv_template: Option<&[u8]>,
+) -> Result<Vec<u8>, TpmError> {
     let default = template.in_public();
     let chosen = nv_template.unwrap_or(&default);
     let Some(nonce) = nonce else { return Ok(chosen.to_vec()) };
@@ -126,8 +151,12 @@ mod tests {
             let with_nonce = in_public(template, Some(&[7; 32]), Some(&plain)).unwrap();
             assert_eq!(plain.len(), with_nonce.len());
             match Public::parse_tpmt(&with_nonce).unwrap().unique() {
-                Unique::Rsa { modulus, .. } => assert_eq!((&modulus[..32], &modulus[32..]), (&[7; 32][..], &[0; 224][..])),
-                Unique::Ecc { x, y, .. } => assert_eq!((x.as_slice(), y.as_slice()), (&[7; 32][..], &[0; 32][..])),
+                Unique::Rsa { modulus, .. } => {
+                    assert_eq!((&modulus[..32], &modulus[32..]), (&[7; 32][..], &[0; 224][..]));
+                }
+                Unique::Ecc { x, y, .. } => {
+                    assert_eq!((x.as_slice(), y.as_slice()), (&[7; 32][..], &[0; 32][..]));
+                }
             }
             assert!(in_public(template, Some(&[7; 300]), None).is_err());
         }
@@ -136,8 +165,8 @@ mod tests {
     #[test]
     fn elliptic_certificates_are_preferred() {
         let nv = |indices: &[u32]| indices.iter().map(|index| (*index, Vec::new())).collect::<Vec<_>>();
-        assert_eq!(Ek::choose(&nv(&[0x01C0_0002, 0x01C0_0016])), EkTemplate::H3P384);
-        assert_eq!(Ek::choose(&nv(&[0x01C0_0002])), EkTemplate::L1Rsa2048);
-        assert_eq!(Ek::choose(&nv(&[])), EkTemplate::L2P256);
+        assert_eq!(Ek::choose(&nv(&[0x01C0_0002, 0x01C0_0016])), Some(EkTemplate::H3P384));
+        assert_eq!(Ek::choose(&nv(&[0x01C0_0002])), Some(EkTemplate::L1Rsa2048));
+        assert_eq!(Ek::choose(&nv(&[])), None);
     }
 }

@@ -34,9 +34,17 @@ pub enum TransportError {
     #[error("TPM {spec:?} is none of device:PATH, swtpm:host=HOST,port=PORT, swtpm-unix:PATH")]
     BadSpec { spec: String },
     #[error("cannot open TPM {target}")]
-    Open { target: String, #[source] source: io::Error },
+    Open {
+        target: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("TPM {target} broke off")]
-    Io { target: String, #[source] source: io::Error },
+    Io {
+        target: String,
+        #[source]
+        source: io::Error,
+    },
     /// The response's header gives an impossible size.
     #[error("TPM's response claims {claimed} bytes, limit {MAX_FRAME_BYTES}, received {received}")]
     BadSize { claimed: usize, received: usize },
@@ -88,7 +96,16 @@ mod tests {
         for good in ["swtpm:host=127.0.0.1,port=2321", "swtpm:port=2321", "swtpm-unix:/run/tpm.sock"] {
             assert!(open(good).is_ok(), "{good}");
         }
-        for bad in ["", "swtpm", "swtpm:", "swtpm:port=70000", "swtpm:host=a", "swtpm:port=1,x=2", "device:", "tcp:1"] {
+        for bad in [
+            "",
+            "swtpm",
+            "swtpm:",
+            "swtpm:port=70000",
+            "swtpm:host=a",
+            "swtpm:port=1,x=2",
+            "device:",
+            "tcp:1",
+        ] {
             assert!(matches!(open(bad), Err(TransportError::BadSpec { .. })), "{bad}");
         }
         assert!(matches!(open("device:/nonexistent/tpm"), Err(TransportError::Open { .. })));

@@ -70,7 +70,9 @@ impl Transport for SwtpmTcp {
         let kept = self.stream.take().filter(|stream| is_alive(stream, TcpStream::set_nonblocking));
         let mut stream = match kept {
             Some(stream) => stream,
-            None => self.connect().map_err(|source| TransportError::Open { target: target.clone(), source })?,
+            None => {
+                self.connect().map_err(|source| TransportError::Open { target: target.clone(), source })?
+            }
         };
         let response = exchange(&mut stream, command, target)?;
         self.stream = Some(stream);
@@ -93,7 +95,9 @@ impl Transport for SwtpmUnix {
         let kept = self.stream.take().filter(|stream| is_alive(stream, UnixStream::set_nonblocking));
         let mut stream = match kept {
             Some(stream) => stream,
-            None => self.connect().map_err(|source| TransportError::Open { target: target.clone(), source })?,
+            None => {
+                self.connect().map_err(|source| TransportError::Open { target: target.clone(), source })?
+            }
         };
         let response = exchange(&mut stream, command, target)?;
         self.stream = Some(stream);
@@ -122,7 +126,11 @@ where
     quiet && set_nonblocking(stream, false).is_ok()
 }
 
-fn exchange(stream: &mut (impl Read + Write), command: &[u8], target: String) -> Result<Vec<u8>, TransportError> {
+fn exchange(
+    stream: &mut (impl Read + Write),
+    command: &[u8],
+    target: String,
+) -> Result<Vec<u8>, TransportError> {
     let io = |source| TransportError::Io { target: target.clone(), source };
     stream.write_all(command).map_err(io)?;
     let mut response = vec![0; HEADER_BYTES];

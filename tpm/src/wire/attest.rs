@@ -41,8 +41,14 @@ pub struct ClockInfo {
 /// TPMU_ATTEST, for the two types in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attested {
-    Certify { name: Vec<u8>, qualified_name: Vec<u8> },
-    Quote { selection: PcrSelections, digest: Vec<u8> },
+    Certify {
+        name: Vec<u8>,
+        qualified_name: Vec<u8>,
+    },
+    Quote {
+        selection: PcrSelections,
+        digest: Vec<u8>,
+    },
     /// Any other type: the rest of the structure, unread.
     Other(Vec<u8>),
 }
@@ -77,7 +83,16 @@ impl Attest {
             }
         };
         reader.finish("TPMS_ATTEST")?;
-        Ok(Self { bytes: bytes.to_vec(), magic, kind, qualified_signer, extra_data, clock, firmware_version, attested })
+        Ok(Self {
+            bytes: bytes.to_vec(),
+            magic,
+            kind,
+            qualified_signer,
+            extra_data,
+            clock,
+            firmware_version,
+            attested,
+        })
     }
 
     /// The TPMS_ATTEST as received: what the signature covers.

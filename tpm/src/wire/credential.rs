@@ -96,7 +96,9 @@ pub(super) mod make {
             SubjectKey::Rsa { modulus, exponent } => rsa_seed(hash, &modulus, exponent, rng)?,
             SubjectKey::Ecc { curve: Curve::P256, x, y } => p256_seed(hash, &x, &y, rng)?,
             SubjectKey::Ecc { curve: Curve::P384, x, y } => p384_seed(hash, &x, &y, rng)?,
-            SubjectKey::Ecc { curve: Curve::P521, .. } => return Err(CredentialError::UnsupportedEk("P-521")),
+            SubjectKey::Ecc { curve: Curve::P521, .. } => {
+                return Err(CredentialError::UnsupportedEk("P-521"));
+            }
         };
         let key_bits = ek
             .symmetric()
@@ -125,7 +127,8 @@ pub(super) mod make {
         rng.fill_bytes(&mut seed);
         let key = RsaPublicKey::new(BigUint::from_bytes_be(modulus), exponent.into())
             .map_err(|_| CredentialError::InvalidEk)?;
-        let padded = oaep(hash, &seed, b"IDENTITY\0", modulus.len(), rng).ok_or(CredentialError::InvalidEk)?;
+        let padded =
+            oaep(hash, &seed, b"IDENTITY\0", modulus.len(), rng).ok_or(CredentialError::InvalidEk)?;
         let cipher =
             rsa_encrypt(&key, &BigUint::from_bytes_be(&padded)).map_err(|_| CredentialError::InvalidEk)?;
         let cipher = crate::wire::public::left_pad(&cipher.to_bytes_be(), modulus.len());
@@ -172,7 +175,8 @@ pub(super) mod make {
             ) -> Result<(Seed, Vec<u8>), CredentialError> {
                 use $curve::elliptic_curve::sec1::ToEncodedPoint as _;
                 let point = [&[4], x, y].concat();
-                let ek = $curve::PublicKey::from_sec1_bytes(&point).map_err(|_| CredentialError::InvalidEk)?;
+                let ek =
+                    $curve::PublicKey::from_sec1_bytes(&point).map_err(|_| CredentialError::InvalidEk)?;
                 let ephemeral = loop {
                     let mut scalar = Zeroizing::new([0; $size]);
                     rng.fill_bytes(scalar.as_mut());

@@ -45,7 +45,13 @@ impl SubjectKey {
                     &[&der::unsigned_integer(modulus), &der::unsigned_integer(&exponent.to_be_bytes())],
                 );
                 let parameters = der::element(der::NULL, &[]);
-                (der::element(der::SEQUENCE, &[&der::element(der::OID, &[der::RSA_ENCRYPTION]), &parameters]), key)
+                (
+                    der::element(
+                        der::SEQUENCE,
+                        &[&der::element(der::OID, &[der::RSA_ENCRYPTION]), &parameters],
+                    ),
+                    key,
+                )
             }
             Self::Ecc { curve, x, y } => {
                 let named = der::element(der::OID, &[curve_oid(*curve)]);

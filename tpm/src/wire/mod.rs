@@ -23,9 +23,9 @@ pub mod nv;
 
 pub use alg::{AlgId, Curve, Hierarchy, Sha2};
 pub use attest::{Attest, Attested, ClockInfo, MAGIC, ST_ATTEST_CERTIFY, ST_ATTEST_QUOTE};
-pub use credential::{EncryptedSecret, IdObject, SECRET_BYTES};
 #[cfg(feature = "make-credential")]
 pub use credential::make::{CredentialError, make_credential};
+pub use credential::{EncryptedSecret, IdObject, SECRET_BYTES};
 pub use error::WireError;
 pub use key::SubjectKey;
 pub use pcr::{PcrSelection, PcrSelections, parse_digest_list};

@@ -25,9 +25,11 @@ impl PcrSelection {
         let mut bitmap = vec![0_u8; SELECT_BYTES];
         for pcr in pcrs {
             let limit = SELECT_BYTES * 8 - 1;
-            let byte = bitmap
-                .get_mut(usize::from(pcr / 8))
-                .ok_or(WireError::TooLong { what: "pcrSelect", limit, actual: pcr.into() })?;
+            let byte = bitmap.get_mut(usize::from(pcr / 8)).ok_or(WireError::TooLong {
+                what: "pcrSelect",
+                limit,
+                actual: pcr.into(),
+            })?;
             *byte |= 1 << (pcr % 8);
         }
         Ok(Self { bank, bitmap })
@@ -56,7 +58,11 @@ impl PcrSelections {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, WireError> {
         let count = reader.u32("TPML_PCR_SELECTION.count")? as usize;
         if count > MAX_BANKS {
-            return Err(WireError::TooLong { what: "TPML_PCR_SELECTION.count", limit: MAX_BANKS, actual: count });
+            return Err(WireError::TooLong {
+                what: "TPML_PCR_SELECTION.count",
+                limit: MAX_BANKS,
+                actual: count,
+            });
         }
         let mut selections = Vec::with_capacity(count);
         for _ in 0..count {
@@ -66,7 +72,8 @@ impl PcrSelections {
                 let what = "pcrSelection.sizeofSelect";
                 return Err(WireError::TooLong { what, limit: MAX_SELECT_BYTES, actual: size });
             }
-            selections.push(PcrSelection { bank, bitmap: reader.take("pcrSelection.pcrSelect", size)?.to_vec() });
+            selections
+                .push(PcrSelection { bank, bitmap: reader.take("pcrSelection.pcrSelect", size)?.to_vec() });
         }
         Ok(Self(selections))
     }
@@ -95,7 +102,9 @@ impl PcrSelections {
 }
 
 fn bits_of(index: u8, byte: u8) -> impl Iterator<Item = u8> {
-    (0..8).filter(move |bit| byte & (1 << bit) != 0).map(move |bit| index.saturating_mul(8).saturating_add(bit))
+    (0..8)
+        .filter(move |bit| byte & (1 << bit) != 0)
+        .map(move |bit| index.saturating_mul(8).saturating_add(bit))
 }
 
 /// Reads a TPML_DIGEST that fills `bytes` exactly (at most 8 digests).

@@ -4,6 +4,10 @@
 //! Needs `swtpm`, `swtpm_setup` and `swtpm_localca` on the path (Debian: swtpm, swtpm-tools).
 
 #![allow(dead_code, unreachable_pub, reason = "shared by several test programs, each using a part")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "swtpm's readiness is bounded by the wall clock; its configuration lives as long as the test"
+)]
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
