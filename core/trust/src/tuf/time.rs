@@ -1,0 +1,83 @@
+//! What time it is, for a device whose clock may say anything.
+//!
+//! The effective time is the highest of: build time, signed time, and the clock where the kernel says that it is
+//! synchronised. Signed time is `x-holdfast-issued-at` of a verified timestamp; it never counts beyond the expiry
+//! of the trusted root, and is dropped when a root retires the key that signed it. A clock that is far ahead of it
+//! is refused and never stored: a wrong clock may delay an update, never block updates for good.
+
+use super::limits::CLOCK_AHEAD_S;
+use super::walk::Clock;
+use super::TufError;
+use holdfast_proto::assignment::ISSUED_AT_FIELD;
+use serde::{Deserialize, Serialize};
+use sigstore_tuf::{Root, Timestamp};
+
+/// What the machine's clock is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WallClock {
+    /// Never set, or nobody vouches for it.
+    Unset,
+    /// The kernel says that it is synchronised: Unix seconds.
+    Synchronised(i64),
+}
+
+/// A signed time that was believed, and the keys that stood behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignedTime {
+    /// Unix seconds.
+    pub at: i64,
+    /// Key ids of the root's timestamp role when it was believed.
+    pub key_ids: Vec<String>,
+}
+
+/// The device's clock for a walk.
+#[derive(Debug, Clone)]
+pub struct DeviceClock<'a> {
+    /// No time before this is believed: build time and the blob's minimum.
+    pub build_time: i64,
+    pub wall: WallClock,
+    pub signed: Option<&'a SignedTime>,
+}
+
+impl DeviceClock<'_> {
+    fn floor(&self, root: &Root) -> i64 {
+        let signed = self.signed.filter(|signed| still_trusted(signed, root)).map_or(0, |signed| signed.at);
+        self.build_time.max(signed.min(root.expires.as_second()))
+    }
+}
+
+impl Clock for DeviceClock<'_> {
+    fn before(&self, root: &Root) -> Result<i64, TufError> {
+        Ok(self.floor(root))
+    }
+
+    fn with(&self, root: &Root, timestamp: &Timestamp) -> Result<i64, TufError> {
+        let floor = self.floor(root).max(issued_at(root, timestamp).unwrap_or(0));
+        let WallClock::Synchronised(clock) = self.wall else { return Ok(floor) };
+        let root_expires = root.expires.as_second();
+        if clock > floor + CLOCK_AHEAD_S || (clock > root_expires && floor <= root_expires) {
+            return Err(TufError::ClockAhead { clock, signed: floor, root_expires });
+        }
+        Ok(floor.max(clock))
+    }
+}
+
+/// The timestamp's signed time, at most the root's expiry.
+pub fn issued_at(root: &Root, timestamp: &Timestamp) -> Option<i64> {
+    let at = timestamp.extra.get(ISSUED_AT_FIELD)?.as_i64()?;
+    (at >= 0).then(|| at.min(root.expires.as_second()))
+}
+
+/// The signed time to keep after a walk: never lower than before, unless its key was retired.
+pub fn signed_time(before: Option<&SignedTime>, root: &Root, timestamp: &Timestamp) -> Option<SignedTime> {
+    let key_ids = root.role("timestamp").map(|role| role.keyids.clone()).unwrap_or_default();
+    let before = before.filter(|signed| still_trusted(signed, root));
+    let at = issued_at(root, timestamp).max(before.map(|signed| signed.at))?;
+    Some(SignedTime { at, key_ids })
+}
+
+fn still_trusted(signed: &SignedTime, root: &Root) -> bool {
+    let current = root.role("timestamp").map(|role| role.keyids.as_slice()).unwrap_or_default();
+    signed.key_ids.iter().all(|id| current.contains(id))
+}
