@@ -1,0 +1,62 @@
+//! What this device is: its record's id and its certificate. Written whole; no server's answer ever deletes it.
+
+use crate::config::Config;
+use crate::error::DeviceError;
+use crate::files;
+use holdfast_proto::enroll::EnrollIssued;
+use holdfast_proto::{Bytes, DeviceId};
+use serde::{Deserialize, Serialize};
+
+/// `identity.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Identity {
+    pub(crate) device: DeviceId,
+    /// Leaf first; DER.
+    pub(crate) certificate_chain: Vec<Bytes>,
+    pub(crate) renew_at: i64,
+    pub(crate) not_after: i64,
+    /// The service has taken M5.
+    pub(crate) acknowledged: bool,
+}
+
+impl Identity {
+    pub(crate) fn issued(issued: EnrollIssued) -> Self {
+        Self {
+            device: issued.device,
+            certificate_chain: issued.certificate_chain,
+            renew_at: issued.renew_at,
+            not_after: issued.not_after,
+            acknowledged: false,
+        }
+    }
+
+    pub(crate) fn load(config: &Config) -> Result<Option<Self>, DeviceError> {
+        files::read_json(&config.state("identity.json"))
+    }
+
+    /// # Errors
+    /// When the device has none: it must enrol first.
+    pub(crate) fn required(config: &Config) -> Result<Self, DeviceError> {
+        Self::load(config)?.ok_or_else(|| DeviceError::unusable("this device has no certificate yet: `holdfast-device enroll`"))
+    }
+
+    pub(crate) fn store(&self, config: &Config) -> Result<(), DeviceError> {
+        files::write_json(&config.state("identity.json"), self)
+    }
+}
+
+/// `status`
+pub(crate) fn show(config: &Config) -> Result<(), DeviceError> {
+    let identity = Identity::load(config)?;
+    let status = serde_json::json!({
+        "serial": config.serial,
+        "model": config.model,
+        "device": identity.as_ref().map(|identity| identity.device.to_string()),
+        "acknowledged": identity.as_ref().is_some_and(|identity| identity.acknowledged),
+        "renew_at": identity.as_ref().map(|identity| identity.renew_at),
+        "not_after": identity.as_ref().map(|identity| identity.not_after),
+    });
+    println!("{}", serde_json::to_string_pretty(&status).map_err(DeviceError::unusable)?);
+    Ok(())
+}

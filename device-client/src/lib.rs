@@ -1,1 +1,0 @@
-//! The device's agent: adapters around decide::device.
