@@ -1,17 +1,21 @@
 //! Which release this device shall run: the envelope of the Director's role (Uptane), threshold-checked against
 //! `keys/assignment.json`. It can name a release that the offline keys signed, and say nothing of its content.
 
-use super::keys;
 use super::limits::ASSIGNMENT_MAX_BYTES;
+use super::step::{Source, Store};
 use super::store::SeenAssignment;
-use super::walk::{Source, Store, Trusted, malformed, refused};
-use super::TufError;
+use super::trusted::Trusted;
+use super::walk::{malformed, refused};
+use super::{TufError, crypto, keys};
 use crate::Verified;
 use holdfast_proto::assignment::{ASSIGNMENT_FIELD, AssignmentBody};
 use holdfast_proto::manifest::{AssignmentKeys, CaBundle};
 use holdfast_proto::{DeviceId, Digest};
 use sigstore_tuf::{Key, Metadata, RoleKeys, Targets};
 use std::collections::BTreeMap;
+
+/// The target that lists the assignment keys.
+const KEYS: &str = "keys/assignment.json";
 
 /// An assignment that was believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,24 +30,33 @@ pub struct Assignment {
 /// Reads `keys/assignment.json` (the top-level targets role alone may name it).
 ///
 /// # Errors
-/// When it is not signed, absent or malformed.
-pub fn assignment_keys(trusted: &mut Trusted, store: &mut dyn Store, source: &mut dyn Source) -> Result<AssignmentKeys, TufError> {
-    let bytes = top_level(trusted, "keys/assignment.json", store, source)?;
-    let document: AssignmentKeys = parse("keys/assignment.json", &bytes)?;
-    Ok(document)
+/// When it is not signed, absent or malformed, or holds one public key twice.
+pub fn assignment_keys(
+    trusted: &mut Trusted,
+    store: &mut dyn Store,
+    source: &mut dyn Source,
+) -> Result<Verified<AssignmentKeys>, TufError> {
+    let bytes = top_level(trusted, KEYS, store, source)?;
+    let document: AssignmentKeys = parse(KEYS, &bytes)?;
+    role_of(&document)?;
+    Ok(Verified::after_all_checks(document))
 }
 
 /// Reads `trust/ca.json`: the CA roots that verify the service.
 ///
 /// # Errors
 /// When it is not signed, absent, malformed or empty.
-pub fn ca_bundle(trusted: &mut Trusted, store: &mut dyn Store, source: &mut dyn Source) -> Result<(Verified<CaBundle>, Vec<u8>), TufError> {
+pub fn ca_bundle(
+    trusted: &mut Trusted,
+    store: &mut dyn Store,
+    source: &mut dyn Source,
+) -> Result<Verified<CaBundle>, TufError> {
     let bytes = top_level(trusted, "trust/ca.json", store, source)?;
     let bundle: CaBundle = parse("trust/ca.json", &bytes)?;
     if bundle.roots.is_empty() {
         return Err(malformed("trust/ca.json", "it holds no root"));
     }
-    Ok((Verified::after_all_checks(bundle), bytes))
+    Ok(Verified::after_all_checks(bundle))
 }
 
 /// Verifies an envelope for this device.
@@ -53,11 +66,12 @@ pub fn ca_bundle(trusted: &mut Trusted, store: &mut dyn Store, source: &mut dyn 
 /// manifest.
 pub fn verify_assignment(
     envelope: &[u8],
-    signers: &AssignmentKeys,
+    signers: &Verified<AssignmentKeys>,
     device: &DeviceId,
     seen: Option<SeenAssignment>,
     now: i64,
 ) -> Result<Verified<Assignment>, TufError> {
+    crypto::ready()?;
     let name = "assignment";
     if envelope.len() > ASSIGNMENT_MAX_BYTES {
         let actual = envelope.len() as u64;
@@ -67,7 +81,7 @@ pub fn verify_assignment(
     let (keys, role) = role_of(signers)?;
     metadata.verify_threshold(&keys, &role, name).map_err(refused(name))?;
     let signed = metadata.signed();
-    if signed.expires.as_second() < now {
+    if signed.expires.as_second() <= now {
         return Err(refused(name)(sigstore_tuf::Error::Expired { role: name.into(), expires: signed.expires }));
     }
     let field = signed.extra.get(ASSIGNMENT_FIELD).ok_or_else(|| malformed(name, "it names no device"))?;
@@ -99,11 +113,14 @@ fn check_body(
     if body.device != *device {
         return Err(TufError::OtherDevice { expected: device.to_string(), actual: body.device.to_string() });
     }
-    if body.epoch != signers.epoch || body.sequence != version {
-        return Err(malformed("assignment", "its epoch or sequence is not that of its envelope"));
+    if body.sequence != version {
+        return Err(malformed("assignment", "its sequence is not the version of its envelope"));
     }
     // A new epoch restarts the sequence; the same one may be confirmed again, never an older.
     match seen {
+        _ if body.epoch != signers.epoch => {
+            Err(TufError::OtherEpoch { expected: signers.epoch, actual: body.epoch })
+        }
         Some(seen) if (body.epoch, body.sequence) < (seen.epoch, seen.sequence) => Err(TufError::OldAssignment {
             epoch: body.epoch,
             sequence: body.sequence,
@@ -115,8 +132,7 @@ fn check_body(
 }
 
 fn role_of(signers: &AssignmentKeys) -> Result<(BTreeMap<String, Key>, RoleKeys), TufError> {
-    let name = "keys/assignment.json";
-    let wrong = |error: serde_json::Error| malformed(name, &error.to_string());
+    let wrong = |error: serde_json::Error| malformed(KEYS, &error.to_string());
     let mut keys = BTreeMap::new();
     for (id, key) in &signers.keys {
         keys.insert(id.clone(), serde_json::from_value(key.clone()).map_err(wrong)?);

@@ -2,6 +2,7 @@
 //! caller brings (ring on a device, aws-lc-rs in the service), hashes by sha2. It is a global there; it is set
 //! once, here, and asked for before every walk.
 
+use super::TufError;
 use rustls_pki_types::{AlgorithmIdentifier, SignatureVerificationAlgorithm, alg_id};
 use sha2::Digest as _;
 use sigstore_crypto::{CryptoProvider, Error, HashContext, SigningScheme};
@@ -19,9 +20,12 @@ pub fn install_provider(algorithms: &'static [&'static dyn SignatureVerification
     }
 }
 
-/// True once [`install_provider`] was called.
-pub(super) fn is_installed() -> bool {
-    sigstore_crypto::try_default_provider().is_some()
+/// Asked for before anything is verified: without a provider sigstore-tuf panics.
+///
+/// # Errors
+/// When [`install_provider`] was not called.
+pub(super) fn ready() -> Result<(), TufError> {
+    sigstore_crypto::try_default_provider().map(|_| ()).ok_or(TufError::NoProvider)
 }
 
 struct Provider(Algorithms);

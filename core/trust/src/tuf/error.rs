@@ -1,6 +1,6 @@
 //! Why metadata, or something that it signs, is not believed.
 
-use super::walk::SourceError;
+use super::step::SourceError;
 
 /// A refusal. [`TufError::code`] is stable and goes into reports.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,8 @@ pub enum TufError {
     OtherDevice { expected: String, actual: String },
     #[error("the assignment has sequence {epoch}/{sequence}, this device has seen {seen_epoch}/{seen_sequence}")]
     OldAssignment { epoch: u64, sequence: u64, seen_epoch: u64, seen_sequence: u64 },
+    #[error("the assignment is of key epoch {actual}, keys/assignment.json is of {expected}")]
+    OtherEpoch { expected: u64, actual: u64 },
     #[error("the release is for {actual:?}, this device is {expected}")]
     OtherHardware { expected: String, actual: Vec<String> },
     #[error("the channel {channel} does not list {path} as the product role does")]
@@ -39,6 +41,10 @@ pub enum TufError {
     BelowFloor { counter: u64, floor: u64 },
     #[error("the release may be installed over a floor of at least {minimum}, this device's is {floor}")]
     FloorTooLow { minimum: u64, floor: u64 },
+    #[error("the release has no artefact {name}")]
+    NoArtefact { name: String },
+    #[error("the walk asked for {asked}, and was given {answer}")]
+    OutOfTurn { answer: String, asked: String },
     #[error("no cryptographic provider is installed")]
     NoProvider,
     #[error("both copies of the trust state are unreadable: this device was initialised before and does not begin again by itself")]
@@ -73,6 +79,9 @@ impl TufError {
             Self::NotInChannel { .. } => "not-in-channel",
             Self::BelowFloor { .. } => "below-floor",
             Self::FloorTooLow { .. } => "floor-too-low",
+            Self::OtherEpoch { .. } => "assignment-other-epoch",
+            Self::NoArtefact { .. } => "no-artefact",
+            Self::OutOfTurn { .. } => "out-of-turn",
             Self::NoProvider => "no-provider",
             Self::StateLost => "trust-state-lost",
         }

@@ -1,7 +1,7 @@
 //! One public key counts once: sigstore-tuf counts key ids, so a role that lists one key under two ids is refused.
 
 use super::TufError;
-use sigstore_tuf::{Delegations, Key, Root};
+use sigstore_tuf::{Key, Root, Targets};
 use std::collections::BTreeMap;
 
 /// # Errors
@@ -11,8 +11,9 @@ pub(super) fn check_root(root: &Root) -> Result<(), TufError> {
 }
 
 /// # Errors
-/// When any delegated role lists one public key under two ids.
-pub(super) fn check_delegations(delegations: &Delegations) -> Result<(), TufError> {
+/// When any role that `targets` delegates to lists one public key under two ids.
+pub(super) fn check_targets(targets: &Targets) -> Result<(), TufError> {
+    let Some(delegations) = &targets.delegations else { return Ok(()) };
     delegations.roles.iter().try_for_each(|role| check(&role.name, &role.keyids, &delegations.keys))
 }
 

@@ -1,12 +1,14 @@
 //! What a release contains: the manifest that the product role signed and the channel role lists, held against
 //! this device; and the deltas that lead to it.
 
-use super::assignment::{Assignment, parse};
-use super::walk::{Source, Store, Trusted, malformed};
 use super::TufError;
+use super::assignment::{Assignment, parse};
+use super::step::{Source, Store};
+use super::trusted::Trusted;
+use super::walk::malformed;
 use crate::Verified;
 use holdfast_proto::Digest;
-use holdfast_proto::manifest::{Artefact, DeltaCustom, Manifest};
+use holdfast_proto::manifest::{DeltaCustom, Manifest};
 
 /// What this device is, from its blob and its journal; nothing here comes from the service.
 #[derive(Debug, Clone, Copy)]
@@ -113,19 +115,22 @@ pub fn check_floor(manifest: &Manifest, floor: u64) -> Result<(), TufError> {
     }
 }
 
-/// The delta from `base` to an artefact, if the deltas role offers one. What it gives must be the artefact: a
-/// stolen delta key can refuse service, and no more.
+/// The delta from `base`, which the device must hold, to an artefact of a release, if the deltas role offers one.
+/// What it gives must be the artefact: a stolen delta key can refuse service, and no more.
 ///
 /// # Errors
-/// When what is offered is not what its name says.
+/// When the release has no such artefact, or what is offered is not what its name says or no smaller than the whole.
 pub fn verify_delta(
     trusted: &mut Trusted,
+    release: &Verified<Release>,
+    artefact: &str,
     base: Digest,
-    artefact: &Artefact,
     store: &mut dyn Store,
     source: &mut dyn Source,
 ) -> Result<Option<Verified<DeltaPlan>>, TufError> {
-    let path = format!("delta/{base}-{}", artefact.sha256);
+    let wanted = release.manifest.artefacts.iter().find(|candidate| candidate.name == artefact);
+    let wanted = wanted.ok_or_else(|| TufError::NoArtefact { name: artefact.into() })?;
+    let path = format!("delta/{base}-{}", wanted.sha256);
     let target = match trusted.find(&path, store, source)? {
         Some((role, target)) if role == "deltas" => target,
         _ => return Ok(None),
@@ -133,13 +138,15 @@ pub fn verify_delta(
     let custom = target.custom.as_ref().ok_or_else(|| malformed(&path, "it states nothing of itself"))?;
     let custom: DeltaCustom =
         serde_json::from_value(custom.clone()).map_err(|error| malformed(&path, &error.to_string()))?;
-    if custom.base != base || custom.output != artefact.sha256 {
-        return Err(TufError::Differs {
-            path,
-            what: "what the delta leads to",
-            expected: artefact.sha256.to_hex(),
-            actual: custom.output.to_hex(),
-        });
+    for (what, expected, actual) in
+        [("the delta's base", base, custom.base), ("the delta's output", wanted.sha256, custom.output)]
+    {
+        if expected != actual {
+            return Err(TufError::Differs { path, what, expected: expected.to_hex(), actual: actual.to_hex() });
+        }
+    }
+    if target.length > wanted.length {
+        return Err(TufError::TooLong { name: path, actual: target.length, limit: wanted.length });
     }
     let patch_sha256 = target.hashes.get("sha256").and_then(|hex| hex.parse().ok());
     let patch_sha256 = patch_sha256.ok_or_else(|| malformed(&path, "it has no SHA-256"))?;

@@ -1,49 +1,72 @@
 //! What a device trusts, as one record in two copies: a torn one is repaired from the other, and a device that was
 //! initialised once never takes the lack of both for a first use.
 //!
-//! A copy is `magic (8) | sequence (8) | length (4) | SHA-256 of all of it but itself (32) | JSON`.
+//! A copy is `magic (8) | sequence (8) | length (4) | SHA-256 of all of it but itself (32) | JSON`, integers
+//! big-endian. The older copy is written first, so that at every instant the newest state or the one before it is
+//! whole; a record with fields that this version does not know is read all the same (a device may boot its old slot).
 
-use super::time::{self, DeviceClock, SignedTime, WallClock};
-use super::walk::{self, Source, SourceError, Store, Trusted};
 use super::TufError;
+use super::assignment::{self, Assignment};
+use super::limits::STORED_FILES_MAX_BYTES;
+use super::step::{Source, SourceError, Store};
+use super::time::{self, DeviceClock, SignedTime, WallClock};
+use super::trusted::Trusted;
+use super::walk::{self, malformed};
+use crate::Verified;
 use holdfast_proto::Bytes;
+use holdfast_proto::manifest::{AssignmentKeys, CaBundle};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use std::collections::BTreeMap;
 
 const MAGIC: &[u8; 8] = b"HFTRUST1";
-const HEAD_BYTES: usize = 8 + 8 + 4 + 32;
-/// A copy above this is no copy of ours.
-const COPY_MAX_BYTES: usize = 64 << 20;
+const FIELDS_BYTES: usize = 8 + 8 + 4;
+const HEAD_BYTES: usize = FIELDS_BYTES + 32;
+/// A copy above this is no copy of ours: the files in base64, and room for the rest.
+const COPY_MAX_BYTES: usize = 2 * STORED_FILES_MAX_BYTES + (8 << 20);
+/// Files that are the floors of the next walk; delegated roles are only spared a download.
+const TOP_LEVEL: [&str; 4] = ["root.json", "timestamp.json", "snapshot.json", "targets.json"];
 
 /// Everything that must never go back.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct TrustState {
     /// Metadata as received: `root.json`, `timestamp.json`, `snapshot.json`, `targets.json`, `<role>.json`.
     pub files: BTreeMap<String, Bytes>,
-    /// The highest version of each role that was ever trusted.
+    /// Version of every role at the end of the last walk, for the device's reports.
+    #[serde(default)]
     pub versions: BTreeMap<String, u64>,
     #[serde(default)]
     pub signed_time: Option<SignedTime>,
     /// The newest assignment that was believed.
     #[serde(default)]
     pub assignment: Option<SeenAssignment>,
-    /// `trust/ca.json` as verified.
     #[serde(default)]
-    pub ca_bundle: Option<Bytes>,
+    assignment_keys: Option<AssignmentKeys>,
+    #[serde(default)]
+    ca_bundle: Option<CaBundle>,
+}
+
+impl TrustState {
+    /// `keys/assignment.json` as it was verified last.
+    pub fn assignment_keys(&self) -> Option<Verified<AssignmentKeys>> {
+        self.assignment_keys.clone().map(Verified::after_all_checks)
+    }
+
+    /// `trust/ca.json` as it was verified last.
+    pub fn ca_bundle(&self) -> Option<Verified<CaBundle>> {
+        self.ca_bundle.clone().map(Verified::after_all_checks)
+    }
 }
 
 /// Epoch and sequence of an assignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct SeenAssignment {
     pub epoch: u64,
     pub sequence: u64,
 }
 
 /// The two places of the record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CopyName {
     A,
     B,
@@ -65,22 +88,24 @@ pub trait Medium {
 #[derive(Debug)]
 pub struct DurableTrust<M> {
     state: TrustState,
-    sequence: u64,
+    /// Sequence of each copy, A and B; 0: torn or absent.
+    sequences: [u64; 2],
     medium: M,
 }
 
 impl<M: Medium> DurableTrust<M> {
-    /// Begins from the root that the device was made with. Refused when a copy is there already.
+    /// Begins from the root that the device was made with. Refused when anything is there already.
     ///
     /// # Errors
-    /// When the medium holds a state, or cannot be written.
+    /// When the medium holds a state, the root is none, or it cannot be stored.
     pub fn begin(medium: M, root: &[u8]) -> Result<Self, TufError> {
         if medium.read(CopyName::A).is_some() || medium.read(CopyName::B).is_some() {
-            return Err(walk::malformed("trust state", "it is there already"));
+            return Err(malformed("trust state", "it is there already"));
         }
+        walk::Refresh::start(walk::Stored { root: root.to_vec(), ..walk::Stored::default() }, &walk::At(0))?;
         let files = BTreeMap::from([("root.json".to_owned(), Bytes(root.to_vec()))]);
-        let mut durable = Self { state: TrustState { files, ..TrustState::default() }, sequence: 0, medium };
-        durable.persist()?;
+        let mut durable = Self { state: TrustState::default(), sequences: [0; 2], medium };
+        durable.put(TrustState { files, ..TrustState::default() })?;
         Ok(durable)
     }
 
@@ -90,18 +115,23 @@ impl<M: Medium> DurableTrust<M> {
     /// [`TufError::StateLost`] when neither copy is whole.
     pub fn open(medium: M) -> Result<Self, TufError> {
         let copies = [CopyName::A, CopyName::B].map(|copy| medium.read(copy).and_then(|bytes| decode(&bytes)));
-        let whole = copies.iter().flatten().count();
+        let sequences = copies.each_ref().map(|copy| copy.as_ref().map_or(0, |(sequence, _)| *sequence));
         let newest = copies.into_iter().flatten().max_by_key(|(sequence, _)| *sequence);
-        let (sequence, state) = newest.ok_or(TufError::StateLost)?;
-        let mut durable = Self { state, sequence, medium };
-        if whole < 2 {
-            durable.persist()?;
+        let (_, state) = newest.ok_or(TufError::StateLost)?;
+        let mut durable = Self { state, sequences, medium };
+        if sequences[0] != sequences[1] {
+            durable.write(&durable.state.clone())?;
         }
         Ok(durable)
     }
 
     pub fn state(&self) -> &TrustState {
         &self.state
+    }
+
+    /// The medium back, for tests that cut the power.
+    pub fn into_medium(self) -> M {
+        self.medium
     }
 
     /// Walks to the newest metadata; floors and signed time are kept.
@@ -112,67 +142,56 @@ impl<M: Medium> DurableTrust<M> {
         let signed = self.state.signed_time.clone();
         let clock = DeviceClock { build_time, wall, signed: signed.as_ref() };
         let trusted = walk::refresh(self, source, &clock)?;
-        self.check_floors(&trusted)?;
         let mut next = self.state.clone();
-        next.versions.extend(trusted.pinned());
+        next.versions = trusted.pinned().into_iter().collect();
         next.versions.insert("root".into(), trusted.root().version);
         next.versions.insert("snapshot".into(), trusted.snapshot_version());
-        if let Some(timestamp) = trusted.timestamp() {
-            next.versions.insert("timestamp".into(), timestamp.version);
-            next.signed_time = time::signed_time(signed.as_ref(), trusted.root(), timestamp);
-        }
+        next.versions.extend(trusted.timestamp().map(|timestamp| ("timestamp".to_owned(), timestamp.version)));
+        next.signed_time = time::signed_time(signed.as_ref(), &trusted);
         self.put(next)?;
         Ok(trusted)
     }
 
-    /// Notes the newest assignment that was believed.
+    /// Reads and keeps `keys/assignment.json` and `trust/ca.json`.
+    ///
+    /// # Errors
+    /// When either is not what the targets role signed, or cannot be stored.
+    pub fn adopt_documents(&mut self, trusted: &mut Trusted, source: &mut dyn Source) -> Result<(), TufError> {
+        let keys = assignment::assignment_keys(trusted, self, source)?;
+        let bundle = assignment::ca_bundle(trusted, self, source)?;
+        let documents = (Some(keys.into_inner()), Some(bundle.into_inner()));
+        self.put(TrustState { assignment_keys: documents.0, ca_bundle: documents.1, ..self.state.clone() })
+    }
+
+    /// Notes an assignment that was believed; an older one changes nothing.
     ///
     /// # Errors
     /// When it cannot be stored.
-    pub fn note_assignment(&mut self, seen: SeenAssignment) -> Result<(), TufError> {
-        self.put(TrustState { assignment: Some(seen), ..self.state.clone() })
+    pub fn note_assignment(&mut self, assignment: &Verified<Assignment>) -> Result<(), TufError> {
+        let seen = SeenAssignment { epoch: assignment.body.epoch, sequence: assignment.body.sequence };
+        self.put(TrustState { assignment: self.state.assignment.max(Some(seen)), ..self.state.clone() })
     }
 
-    /// Keeps the verified CA bundle.
-    ///
-    /// # Errors
-    /// When it cannot be stored.
-    pub fn note_ca_bundle(&mut self, bytes: &[u8]) -> Result<(), TufError> {
-        self.put(TrustState { ca_bundle: Some(bytes.to_vec().into()), ..self.state.clone() })
-    }
-
-    /// The walk's own floors are the stored files; these are for the moment when a power cut tore them apart
-    /// (a timestamp stored, its snapshot not yet). Roles of rotated keys begin anew with their new root.
-    fn check_floors(&self, trusted: &Trusted) -> Result<(), TufError> {
-        for (role, version) in trusted.pinned() {
-            let floor = self.state.versions.get(&role).copied().unwrap_or(0);
-            if version < floor && !self.recovered(&role, trusted) {
-                return Err(TufError::Rollback { role, trusted: floor, offered: version });
-            }
+    fn put(&mut self, next: TrustState) -> Result<(), TufError> {
+        if next != self.state {
+            self.write(&next)?;
+            self.state = next;
         }
         Ok(())
     }
 
-    /// A new root is how a fast-forward attack is recovered from (TUF 5.3.11).
-    fn recovered(&self, _: &str, trusted: &Trusted) -> bool {
-        trusted.root().version > self.state.versions.get("root").copied().unwrap_or(0)
-    }
-
-    fn put(&mut self, next: TrustState) -> Result<(), TufError> {
-        if next == self.state {
-            return Ok(());
-        }
-        self.state = next;
-        self.persist()
-    }
-
-    /// Both copies, one after the other: at every instant one of them is whole.
-    fn persist(&mut self) -> Result<(), TufError> {
-        self.sequence += 1;
-        let bytes = encode(self.sequence, &self.state)?;
-        for copy in [CopyName::A, CopyName::B] {
-            let name = "trust state".to_owned();
-            self.medium.write(copy, &bytes).map_err(|source| TufError::Store { name, source })?;
+    /// Both copies, the older first.
+    fn write(&mut self, state: &TrustState) -> Result<(), TufError> {
+        let sequence = self.sequences[0].max(self.sequences[1]) + 1;
+        let bytes = encode(sequence, state)?;
+        let mut copies = [(self.sequences[0], CopyName::A), (self.sequences[1], CopyName::B)];
+        copies.sort_unstable();
+        for (_, copy) in copies {
+            // Unwrap safety: two copies, two sequences.
+            let slot = &mut self.sequences[copy as usize];
+            *slot = 0;
+            self.medium.write(copy, &bytes).map_err(|source| TufError::Store { name: "trust state".into(), source })?;
+            *slot = sequence;
         }
         Ok(())
     }
@@ -186,15 +205,20 @@ impl<M: Medium> Store for DurableTrust<M> {
     fn save(&mut self, name: &str, bytes: &[u8]) -> Result<(), SourceError> {
         let mut next = self.state.clone();
         next.files.insert(name.to_owned(), bytes.to_vec().into());
+        // An online role may delegate to as many roles as it likes: they are a cache, and have what room there is.
+        let delegated = !TOP_LEVEL.contains(&name);
+        if delegated && next.files.values().map(|file| file.0.len()).sum::<usize>() > STORED_FILES_MAX_BYTES {
+            next.files.retain(|file, _| TOP_LEVEL.contains(&file.as_str()));
+        }
         self.put(next).map_err(Into::into)
     }
 }
 
 fn encode(sequence: u64, state: &TrustState) -> Result<Vec<u8>, TufError> {
-    let body = serde_json::to_vec(state).map_err(|error| walk::malformed("trust state", &error.to_string()))?;
-    let head = [&MAGIC[..], &sequence.to_be_bytes(), &(body.len() as u32).to_be_bytes()].concat();
-    let digest = sha2::Sha256::new().chain_update(&head).chain_update(&body).finalize();
-    Ok([&head[..], &digest, &body].concat())
+    let body = serde_json::to_vec(state).map_err(|error| malformed("trust state", &error.to_string()))?;
+    let fields = [&MAGIC[..], &sequence.to_be_bytes(), &(body.len() as u32).to_be_bytes()].concat();
+    let digest = sha2::Sha256::new().chain_update(&fields).chain_update(&body).finalize();
+    Ok([&fields[..], &digest, &body].concat())
 }
 
 fn decode(bytes: &[u8]) -> Option<(u64, TrustState)> {
@@ -202,7 +226,7 @@ fn decode(bytes: &[u8]) -> Option<(u64, TrustState)> {
         return None;
     }
     let (head, body) = bytes.split_at_checked(HEAD_BYTES)?;
-    let (fields, digest) = head.split_at_checked(20)?;
+    let (fields, digest) = head.split_at_checked(FIELDS_BYTES)?;
     let sequence = u64::from_be_bytes(fields.get(8..16)?.try_into().ok()?);
     let length = u32::from_be_bytes(fields.get(16..20)?.try_into().ok()?) as usize;
     let actual = sha2::Sha256::new().chain_update(fields).chain_update(body).finalize();

@@ -2,12 +2,13 @@
 //!
 //! The effective time is the highest of: build time, signed time, and the clock where the kernel says that it is
 //! synchronised. Signed time is `x-holdfast-issued-at` of a verified timestamp; it never counts beyond the expiry
-//! of the trusted root, and is dropped when a root retires the key that signed it. A clock that is far ahead of it
+//! of the trusted root, and is dropped when a root retires a key that signed it. A clock that is far ahead of it
 //! is refused and never stored: a wrong clock may delay an update, never block updates for good.
 
-use super::limits::CLOCK_AHEAD_S;
-use super::walk::Clock;
 use super::TufError;
+use super::limits::CLOCK_AHEAD_S;
+use super::trusted::Trusted;
+use super::walk::{Clock, malformed};
 use holdfast_proto::assignment::ISSUED_AT_FIELD;
 use serde::{Deserialize, Serialize};
 use sigstore_tuf::{Root, Timestamp};
@@ -23,11 +24,10 @@ pub enum WallClock {
 
 /// A signed time that was believed, and the keys that stood behind it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct SignedTime {
     /// Unix seconds.
     pub at: i64,
-    /// Key ids of the root's timestamp role when it was believed.
+    /// The timestamp keys that signed it. With none of them named it is worth nothing.
     pub key_ids: Vec<String>,
 }
 
@@ -48,18 +48,29 @@ impl DeviceClock<'_> {
 }
 
 impl Clock for DeviceClock<'_> {
+    /// The clock itself has no say yet: one that is ahead would find every root expired.
     fn before(&self, root: &Root) -> Result<i64, TufError> {
         Ok(self.floor(root))
     }
 
     fn with(&self, root: &Root, timestamp: &Timestamp) -> Result<i64, TufError> {
-        let floor = self.floor(root).max(issued_at(root, timestamp).unwrap_or(0));
+        let issued = issued_at(root, timestamp).ok_or_else(|| malformed("timestamp.json", "it has no signed time"))?;
+        let floor = self.floor(root).max(issued);
         let WallClock::Synchronised(clock) = self.wall else { return Ok(floor) };
         let root_expires = root.expires.as_second();
-        if clock > floor + CLOCK_AHEAD_S || (clock > root_expires && floor <= root_expires) {
+        if clock > floor.saturating_add(CLOCK_AHEAD_S) || (clock > root_expires && floor <= root_expires) {
             return Err(TufError::ClockAhead { clock, signed: floor, root_expires });
         }
         Ok(floor.max(clock))
+    }
+}
+
+/// The time for what is not a walk (TLS, assignments): the same maximum, from what is stored.
+pub fn effective_now(build_time: i64, wall: WallClock, signed: Option<&SignedTime>) -> i64 {
+    let floor = build_time.max(signed.map_or(0, |signed| signed.at));
+    match wall {
+        WallClock::Synchronised(clock) => floor.max(clock),
+        WallClock::Unset => floor,
     }
 }
 
@@ -69,15 +80,20 @@ pub fn issued_at(root: &Root, timestamp: &Timestamp) -> Option<i64> {
     (at >= 0).then(|| at.min(root.expires.as_second()))
 }
 
-/// The signed time to keep after a walk: never lower than before, unless its key was retired.
-pub fn signed_time(before: Option<&SignedTime>, root: &Root, timestamp: &Timestamp) -> Option<SignedTime> {
-    let key_ids = root.role("timestamp").map(|role| role.keyids.clone()).unwrap_or_default();
-    let before = before.filter(|signed| still_trusted(signed, root));
-    let at = issued_at(root, timestamp).max(before.map(|signed| signed.at))?;
-    Some(SignedTime { at, key_ids })
+/// The signed time to keep after a walk: never lower than before, unless a key behind it was retired. What an
+/// older key said keeps that key's name.
+pub fn signed_time(before: Option<&SignedTime>, trusted: &Trusted) -> Option<SignedTime> {
+    let root = trusted.root();
+    let before = before.filter(|signed| still_trusted(signed, root)).cloned();
+    let issued = trusted.timestamp().and_then(|timestamp| issued_at(root, timestamp));
+    let now = issued.map(|at| SignedTime { at, key_ids: trusted.timestamp_signers().to_vec() });
+    match (before, now) {
+        (Some(before), Some(now)) if before.at > now.at => Some(before),
+        (before, now) => now.or(before),
+    }
 }
 
 fn still_trusted(signed: &SignedTime, root: &Root) -> bool {
     let current = root.role("timestamp").map(|role| role.keyids.as_slice()).unwrap_or_default();
-    signed.key_ids.iter().all(|id| current.contains(id))
+    !signed.key_ids.is_empty() && signed.key_ids.iter().all(|id| current.contains(id))
 }

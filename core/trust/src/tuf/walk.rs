@@ -1,42 +1,16 @@
-//! The client workflow of the TUF specification (5.3 to 5.7), over bytes that a [`Source`] gives.
+//! The client workflow of the TUF specification (5.3 to 5.6) as a machine: root by root, then timestamp, snapshot
+//! and the top-level targets. Every file is asked to be stored as soon as it is trusted.
 
-use super::crypto;
 use super::keys;
-use super::limits::{DELEGATIONS_MAX, ROOT_MAX_BYTES, SMALL_TARGET_MAX_BYTES, SNAPSHOT_MAX_BYTES, TARGETS_MAX_BYTES, TIMESTAMP_MAX_BYTES};
-use super::TufError;
+use super::limits::{ROOT_MAX_BYTES, SNAPSHOT_MAX_BYTES, TARGETS_MAX_BYTES, TIMESTAMP_MAX_BYTES};
+use super::step::{Absent, Machine, Step, bounded, drive, out_of_turn};
+use super::{TufError, crypto};
 use jiff::Timestamp as Instant;
-use sha2::Digest as _;
-use sigstore_tuf::{Error as CoreError, Metadata, Root, TargetFile, Targets, Timestamp, TrustedMetadataSet};
-use std::collections::BTreeSet;
+use sigstore_tuf::{Error as CoreError, Metadata, Root, Snapshot, Timestamp, TrustedMetadataSet};
+use std::collections::BTreeMap;
 
-/// Why bytes did not come, or were not kept: the caller's own error.
-pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Where metadata and small target files come from: a server, a medium, a test.
-pub trait Source {
-    /// `name` is relative to the metadata's base (`5.root.json`); none: it is not there (404, 403).
-    ///
-    /// # Errors
-    /// When the source cannot be reached, or gives more than `max_bytes`.
-    fn metadata(&mut self, name: &str, max_bytes: u64) -> Result<Option<Vec<u8>>, SourceError>;
-
-    /// `path` is relative to the targets' base, its file name carrying the hash under consistent snapshots.
-    ///
-    /// # Errors
-    /// As [`Source::metadata`].
-    fn target(&mut self, path: &str, max_bytes: u64) -> Result<Option<Vec<u8>>, SourceError>;
-}
-
-/// Where trusted metadata rests: `root.json`, `timestamp.json`, `snapshot.json`, `targets.json`, `<role>.json`.
-pub trait Store {
-    fn load(&self, name: &str) -> Option<Vec<u8>>;
-
-    /// Durable when it returns.
-    ///
-    /// # Errors
-    /// When it is not; the walk ends then.
-    fn save(&mut self, name: &str, bytes: &[u8]) -> Result<(), SourceError>;
-}
+pub use super::step::{Source, SourceError, Store};
+pub use super::trusted::{Trusted, check_target, escaped};
 
 /// The time that expiries are held against, once the newest timestamp's signature was verified.
 pub trait Clock {
@@ -67,310 +41,257 @@ impl Clock for At {
     }
 }
 
-/// Metadata that is trusted now.
-#[derive(Debug)]
-pub struct Trusted {
-    set: TrustedMetadataSet,
-    now: Instant,
+/// What rests from the walk before. Only the root is trusted as it is; the rest is verified again.
+#[derive(Debug, Clone, Default)]
+pub struct Stored {
+    pub root: Vec<u8>,
+    pub timestamp: Option<Vec<u8>>,
+    pub snapshot: Option<Vec<u8>>,
+    pub targets: Option<Vec<u8>>,
 }
 
-/// Walks from the stored root to the newest metadata; every file is stored as soon as it is trusted.
+/// Walks from the stored root to the newest metadata.
 ///
 /// # Errors
 /// When anything is refused; what was trusted before stays trusted.
 pub fn refresh(store: &mut dyn Store, source: &mut dyn Source, clock: &dyn Clock) -> Result<Trusted, TufError> {
-    if !crypto::is_installed() {
-        return Err(TufError::NoProvider);
-    }
     let root = store.load("root.json").ok_or_else(|| TufError::Absent { name: "root.json".into() })?;
-    let mut set = TrustedMetadataSet::from_root(&root).map_err(refused("root.json"))?;
-    keys::check_root(set.root())?;
-    walk_roots(&mut set, store, source)?;
-    // TUF 5.3.10: the final root must not be expired.
-    set.check_root_expired(instant(clock.before(set.root())?)?).map_err(refused("root.json"))?;
-    seed_floors(&mut set, store);
-    let now = newest_timestamp(&mut set, store, source, clock)?;
-    newest_snapshot(&mut set, store, source, now)?;
-    newest_targets(&mut set, store, source, now)?;
-    Ok(Trusted { set, now })
+    let [timestamp, snapshot, targets] = ["timestamp.json", "snapshot.json", "targets.json"].map(|name| store.load(name));
+    let mut walk = Refresh::start(Stored { root, timestamp, snapshot, targets }, clock)?;
+    drive(&mut walk, store, source)?;
+    walk.finish()
 }
 
-/// TUF 5.3: one root after another, each signed by the one before and by itself, until there is no next.
-fn walk_roots(set: &mut TrustedMetadataSet, store: &mut dyn Store, source: &mut dyn Source) -> Result<(), TufError> {
-    loop {
-        let name = format!("{}.root.json", set.root().version + 1);
-        let Some(bytes) = fetch(source, &name, ROOT_MAX_BYTES)? else { return Ok(()) };
-        set.update_root(&bytes).map_err(refused(&name))?;
+/// A walk under way.
+pub struct Refresh<'c> {
+    clock: &'c dyn Clock,
+    stored: Stored,
+    set: TrustedMetadataSet,
+    /// Version of every role that the stored snapshot pins.
+    floors: BTreeMap<String, u64>,
+    stage: Stage,
+    to_store: Option<(&'static str, Vec<u8>)>,
+    now: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Root,
+    Timestamp,
+    Snapshot,
+    Targets,
+    Done,
+}
+
+impl<'c> Refresh<'c> {
+    /// # Errors
+    /// When no provider is installed, or the stored root is none.
+    pub fn start(stored: Stored, clock: &'c dyn Clock) -> Result<Self, TufError> {
+        crypto::ready()?;
+        // TUF 5.2: the root that the device was made with, or the last one that it walked to.
+        let set = TrustedMetadataSet::from_root(&stored.root).map_err(refused("root.json"))?;
         keys::check_root(set.root())?;
-        save(store, "root.json", &bytes)?;
-    }
-}
-
-/// What was trusted before is the floor of what comes, however long ago it expired. What the new root's keys did
-/// not sign is no floor: that is the recovery from a fast-forward attack (TUF 5.3.11).
-fn seed_floors(set: &mut TrustedMetadataSet, store: &dyn Store) {
-    if let Some(bytes) = store.load("timestamp.json") {
-        let _ = set.update_timestamp(&bytes, Instant::MIN);
-    }
-    if let Some(bytes) = store.load("snapshot.json") {
-        let _ = set.update_snapshot(&bytes, Instant::MIN);
-    }
-}
-
-/// TUF 5.4.
-fn newest_timestamp(
-    set: &mut TrustedMetadataSet,
-    store: &mut dyn Store,
-    source: &mut dyn Source,
-    clock: &dyn Clock,
-) -> Result<Instant, TufError> {
-    let name = "timestamp.json";
-    let bytes = fetch(source, name, TIMESTAMP_MAX_BYTES)?.ok_or_else(|| TufError::Absent { name: name.into() })?;
-    // Signature and version first, expiry once the time is known: its own signed time is part of that.
-    let mut probe = set.clone();
-    let is_new = match probe.update_timestamp(&bytes, Instant::MIN) {
-        Ok(()) => true,
-        Err(CoreError::EqualVersion { .. }) => false,
-        Err(error) => return Err(refused(name)(error)),
-    };
-    let timestamp = probe.timestamp().ok_or_else(|| TufError::Absent { name: name.into() })?;
-    let now = instant(clock.with(set.root(), timestamp)?)?;
-    set.check_root_expired(now).map_err(refused("root.json"))?;
-    if is_new {
-        set.update_timestamp(&bytes, now).map_err(refused(name))?;
-        save(store, name, &bytes)?;
-    }
-    set.check_timestamp_expired(now).map_err(refused(name))?;
-    Ok(now)
-}
-
-/// TUF 5.5.
-fn newest_snapshot(set: &mut TrustedMetadataSet, store: &mut dyn Store, source: &mut dyn Source, now: Instant) -> Result<(), TufError> {
-    let pin = set.timestamp().and_then(Timestamp::snapshot_meta);
-    let (version, length) =
-        pin.map(|pin| (pin.version, pin.length)).ok_or_else(|| malformed("timestamp.json", "it pins no snapshot"))?;
-    if set.snapshot().is_some_and(|snapshot| snapshot.version == version) && set.check_snapshot_expired(now).is_ok() {
-        return Ok(());
-    }
-    let name = if set.root().consistent_snapshot { format!("{version}.snapshot.json") } else { "snapshot.json".into() };
-    let limit = length.unwrap_or(SNAPSHOT_MAX_BYTES).min(SNAPSHOT_MAX_BYTES);
-    let bytes = fetch(source, &name, limit)?.ok_or_else(|| TufError::Absent { name: name.clone() })?;
-    set.update_snapshot(&bytes, now).map_err(refused(&name))?;
-    save(store, "snapshot.json", &bytes)
-}
-
-/// TUF 5.6.
-fn newest_targets(set: &mut TrustedMetadataSet, store: &mut dyn Store, source: &mut dyn Source, now: Instant) -> Result<(), TufError> {
-    let cached = store.load("targets.json");
-    let cached = cached.is_some_and(|bytes| set.update_targets(&bytes, now).is_ok());
-    if !cached {
-        let bytes = fetch_role(set, source, "targets")?;
-        set.update_targets(&bytes, now).map_err(refused("targets.json"))?;
-        save(store, "targets.json", &bytes)?;
-    }
-    check_delegations_of(set, "targets")
-}
-
-impl Trusted {
-    pub fn root(&self) -> &Root {
-        self.set.root()
+        Ok(Self { clock, stored, set, floors: BTreeMap::new(), stage: Stage::Root, to_store: None, now: Instant::MIN })
     }
 
-    /// The newest timestamp.
-    pub fn timestamp(&self) -> Option<&Timestamp> {
-        self.set.timestamp()
-    }
-
-    /// Version of a role that the snapshot pins.
-    pub fn pinned_version(&self, role: &str) -> Option<u64> {
-        let snapshot = self.set.snapshot()?;
-        snapshot.meta.get(&format!("{role}.json")).map(|pin| pin.version)
-    }
-
-    /// Every role that the snapshot pins, with its version.
-    pub fn pinned(&self) -> Vec<(String, u64)> {
-        let Some(snapshot) = self.set.snapshot() else { return Vec::new() };
-        let role = |name: &String| name.strip_suffix(".json").unwrap_or(name).to_owned();
-        snapshot.meta.iter().map(|(name, pin)| (role(name), pin.version)).collect()
-    }
-
-    /// Snapshot's version.
-    pub fn snapshot_version(&self) -> u64 {
-        self.set.snapshot().map_or(0, |snapshot| snapshot.version)
-    }
-
-    /// The time that expiries were held against, Unix seconds.
-    pub fn now(&self) -> i64 {
-        self.now.as_second()
-    }
-
-    /// Finds who names `path`: pre-order, depth-first, terminating roles end the search (TUF 5.6.7).
+    /// What is trusted at the end of the walk.
     ///
     /// # Errors
-    /// When a role on the way is refused. None: nobody who may does.
-    pub fn find(&mut self, path: &str, store: &mut dyn Store, source: &mut dyn Source) -> Result<Option<(String, TargetFile)>, TufError> {
-        let mut to_visit = vec![("targets".to_owned(), String::new())];
-        let mut visited = BTreeSet::new();
-        while let Some((role, delegator)) = to_visit.pop() {
-            if visited.contains(&role) {
-                continue;
-            }
-            if visited.len() >= DELEGATIONS_MAX {
-                return Err(malformed(path, "its search visits too many roles"));
-            }
-            if role != "targets" && !self.load_role(&role, &delegator, store, source)? {
-                continue;
-            }
-            visited.insert(role.clone());
-            let Some(targets) = self.set.targets_role(&role) else { continue };
-            if let Some(found) = targets.target(path) {
-                return Ok(Some((role, found.clone())));
-            }
-            let (children, terminating) = children(targets, path)?;
-            if terminating {
-                to_visit.clear();
-            }
-            to_visit.extend(children.into_iter().rev().map(|child| (child, role.clone())));
+    /// When it has not ended.
+    pub fn finish(self) -> Result<Trusted, TufError> {
+        match self.step() {
+            Step::Done => Ok(Trusted::new(self.set, self.now, self.stored.timestamp.as_deref())),
+            other => Err(out_of_turn("the end", &other)),
         }
-        Ok(None)
     }
 
-    /// Fetches a small target and holds it against its description.
-    ///
-    /// # Errors
-    /// When it is absent, too long, or other bytes.
-    pub fn fetch(&self, path: &str, target: &TargetFile, source: &mut dyn Source) -> Result<Vec<u8>, TufError> {
-        if target.length > SMALL_TARGET_MAX_BYTES {
-            return Err(TufError::TooLong { name: path.into(), actual: target.length, limit: SMALL_TARGET_MAX_BYTES });
-        }
-        let name = self.target_name(path, target)?;
-        let bytes = source.target(&name, target.length).map_err(|source| TufError::Source { name: name.clone(), source })?;
-        let bytes = bytes.ok_or(TufError::Absent { name })?;
-        check_target(path, target, &bytes)?;
-        Ok(bytes)
+    /// TUF 5.3.3 to 5.3.8: version N+1, signed by the threshold of root N and by its own. It is stored before the
+    /// next one is asked for; the specification lets an intermediate root be expired.
+    fn root(&mut self, bytes: Option<Vec<u8>>) -> Result<(), TufError> {
+        let Some(bytes) = bytes else { return self.end_of_roots() };
+        let mut next = self.set.clone();
+        next.update_root(&bytes).map_err(refused(&self.wanted().0))?;
+        keys::check_root(next.root())?;
+        self.set = next;
+        self.to_store = Some(("root.json", bytes));
+        Ok(())
     }
 
-    /// Where a target's bytes lie: under consistent snapshots the hash stands before the file name (TUF 6.1).
-    ///
-    /// # Errors
-    /// When the target has no hash that we know.
-    pub fn target_name(&self, path: &str, target: &TargetFile) -> Result<String, TufError> {
-        if !self.set.root().consistent_snapshot {
-            return Ok(path.to_owned());
-        }
-        let hash = ["sha256", "sha512"].iter().find_map(|alg| target.hashes.get(*alg));
-        let hash = hash.ok_or_else(|| malformed(path, "it has no hash that is known here"))?;
-        Ok(match path.rsplit_once('/') {
-            Some((folder, file)) => format!("{folder}/{hash}.{file}"),
-            None => format!("{hash}.{path}"),
-        })
+    fn end_of_roots(&mut self) -> Result<(), TufError> {
+        // TUF 5.3.10: the last root must not be expired (freeze).
+        let now = instant(self.clock.before(self.set.root())?)?;
+        self.set.check_root_expired(now).map_err(refused("root.json"))?;
+        self.seed_floors();
+        self.stage = Stage::Timestamp;
+        Ok(())
     }
 
-    /// Loads a delegated role from the store or the source; false when the snapshot does not pin it.
-    fn load_role(&mut self, role: &str, delegator: &str, store: &mut dyn Store, source: &mut dyn Source) -> Result<bool, TufError> {
-        if self.set.targets_role(role).is_some() {
-            self.set.verify_delegated_targets(role, delegator, self.now).map_err(refused(role))?;
-            return Ok(true);
+    /// What was trusted before is the floor of what comes, however long ago it expired. TUF 5.3.11: what the new
+    /// root's keys did not sign is no floor; that is how a fast-forward attack is recovered from.
+    fn seed_floors(&mut self) {
+        if let Some(bytes) = self.stored.timestamp.take() {
+            if self.set.update_timestamp(&bytes, Instant::MIN).is_err() {
+                return;
+            }
+            self.stored.timestamp = Some(bytes);
         }
-        if self.pinned_version(role).is_none() {
-            return Ok(false);
-        }
-        let file = format!("{}.json", escaped(role));
-        let cached = store.load(&file);
-        let cached = cached
-            .is_some_and(|bytes| self.set.update_delegated_targets(&bytes, role, delegator, self.now).is_ok());
-        if !cached {
-            let bytes = fetch_role(&self.set, source, role)?;
-            self.set.update_delegated_targets(&bytes, role, delegator, self.now).map_err(refused(&file))?;
-            save(store, &file, &bytes)?;
-        }
-        check_delegations_of(&self.set, role)?;
-        Ok(true)
+        let Some(bytes) = &self.stored.snapshot else { return };
+        // A power cut may have left a timestamp that pins another snapshot than the stored one: then this is no
+        // snapshot to use, but it still is a floor.
+        self.floors = signed_pins(self.set.root(), bytes).unwrap_or_default();
+        let _ = self.set.update_snapshot(bytes, Instant::MIN);
     }
-}
 
-/// Holds a target's bytes against length and every hash that is known; at least one must be.
-///
-/// # Errors
-/// When the length or a hash differs.
-pub fn check_target(path: &str, target: &TargetFile, bytes: &[u8]) -> Result<(), TufError> {
-    let differs = |what, expected: String, actual: String| TufError::Differs { path: path.into(), what, expected, actual };
-    if bytes.len() as u64 != target.length {
-        return Err(differs("its length", target.length.to_string(), bytes.len().to_string()));
-    }
-    let mut known = 0;
-    for (alg, expected) in &target.hashes {
-        let actual = match alg.as_str() {
-            "sha256" => hex::encode(sha2::Sha256::digest(bytes)),
-            "sha512" => hex::encode(sha2::Sha512::digest(bytes)),
-            _ => continue,
+    /// TUF 5.4. Signature and version come first and expiry last: the newest signed time is part of the time.
+    fn timestamp(&mut self, bytes: Vec<u8>) -> Result<(), TufError> {
+        let name = "timestamp.json";
+        let mut next = self.set.clone();
+        let is_new = match next.update_timestamp(&bytes, Instant::MIN) {
+            Ok(()) => true,
+            // TUF 5.4.3.1: the same version again is no news, whatever it says; ours stays.
+            Err(CoreError::EqualVersion { .. }) => false,
+            Err(error) => return Err(refused(name)(error)),
         };
-        known += 1;
-        if !actual.eq_ignore_ascii_case(expected) {
-            return Err(differs("a hash", expected.clone(), actual));
+        let timestamp = next.timestamp().ok_or_else(|| TufError::Absent { name: name.into() })?;
+        let now = instant(self.clock.with(next.root(), timestamp)?)?;
+        next.check_root_expired(now).map_err(refused("root.json"))?;
+        // TUF 5.4.4: not expired; also when it is the one that we had.
+        next.check_timestamp_expired(now).map_err(refused(name))?;
+        self.set = next;
+        self.now = now;
+        self.stage = Stage::Snapshot;
+        if is_new {
+            self.stored.timestamp = Some(bytes.clone());
+            self.to_store = Some((name, bytes));
+            return Ok(());
         }
+        self.skip_known()
     }
-    if known == 0 { Err(malformed(path, "it has no hash that is known here")) } else { Ok(()) }
-}
 
-/// The delegations that match `path`, in order, up to and with the first terminating one.
-fn children(targets: &Targets, path: &str) -> Result<(Vec<String>, bool), TufError> {
-    let mut names = Vec::new();
-    for child in targets.delegations.iter().flat_map(|delegations| &delegations.roles) {
-        if matches!(child.name.as_str(), "root" | "timestamp" | "snapshot" | "targets") {
-            continue;
+    /// TUF 5.5: what the timestamp pins, signed, not expired, and no role in it gone or older than before.
+    fn snapshot(&mut self, bytes: Vec<u8>) -> Result<(), TufError> {
+        let mut next = self.set.clone();
+        next.update_snapshot(&bytes, self.now).map_err(refused("snapshot.json"))?;
+        let pins = next.snapshot().map(|snapshot| &snapshot.meta);
+        // TUF 5.5.5, also where the core could not seed the stored snapshot.
+        for (role, &trusted) in &self.floors {
+            let offered = pins.and_then(|pins| pins.get(role)).map_or(0, |pin| pin.version);
+            if offered < trusted {
+                return Err(TufError::Rollback { role: role.clone(), trusted, offered });
+            }
         }
-        if child.matches_path(path).map_err(refused(&child.name))? {
-            names.push(child.name.clone());
-            if child.terminating {
-                return Ok((names, true));
+        self.set = next;
+        self.stage = Stage::Targets;
+        self.to_store = Some(("snapshot.json", bytes));
+        Ok(())
+    }
+
+    /// TUF 5.6: what the snapshot pins, signed by the root's targets role, not expired.
+    fn targets(&mut self, bytes: &[u8]) -> Result<(), TufError> {
+        let mut next = self.set.clone();
+        let targets = next.update_targets(bytes, self.now).map_err(refused("targets.json"))?;
+        keys::check_targets(targets)?;
+        self.set = next;
+        self.stage = Stage::Done;
+        Ok(())
+    }
+
+    /// Passes over what we hold already: the pinned snapshot, the pinned targets.
+    fn skip_known(&mut self) -> Result<(), TufError> {
+        if self.stage == Stage::Snapshot {
+            let pinned = self.set.timestamp().and_then(Timestamp::snapshot_meta).map(|pin| pin.version);
+            let held = self.set.snapshot().map(|snapshot| snapshot.version);
+            if held.is_some() && held == pinned && self.set.check_snapshot_expired(self.now).is_ok() {
+                self.stage = Stage::Targets;
+            }
+        }
+        if self.stage == Stage::Targets
+            && let Some(bytes) = self.stored.targets.take()
+        {
+            // Stored bytes that are not what is pinned now are as good as none.
+            let _ = self.targets(&bytes);
+        }
+        Ok(())
+    }
+
+    /// Name and limit of the file that this stage needs.
+    fn wanted(&self) -> (String, u64) {
+        let consistent = self.set.root().consistent_snapshot;
+        match self.stage {
+            Stage::Root => (format!("{}.root.json", self.set.root().version.saturating_add(1)), ROOT_MAX_BYTES),
+            Stage::Timestamp => ("timestamp.json".into(), TIMESTAMP_MAX_BYTES),
+            Stage::Snapshot => {
+                let pin = self.set.timestamp().and_then(Timestamp::snapshot_meta);
+                let (version, length) = pin.map_or((0, None), |pin| (pin.version, pin.length));
+                (pinned_name("snapshot", version, consistent), SNAPSHOT_MAX_BYTES.min(length.unwrap_or(u64::MAX)))
+            }
+            Stage::Targets | Stage::Done => {
+                let pin = self.set.snapshot().and_then(|snapshot| snapshot.meta.get("targets.json"));
+                let (version, length) = pin.map_or((0, None), |pin| (pin.version, pin.length));
+                (pinned_name("targets", version, consistent), TARGETS_MAX_BYTES.min(length.unwrap_or(u64::MAX)))
             }
         }
     }
-    Ok((names, false))
 }
 
-fn check_delegations_of(set: &TrustedMetadataSet, role: &str) -> Result<(), TufError> {
-    match set.targets_role(role).and_then(|targets| targets.delegations.as_ref()) {
-        Some(delegations) => keys::check_delegations(delegations),
-        None => Ok(()),
+impl Machine for Refresh<'_> {
+    fn step(&self) -> Step {
+        if let Some((name, bytes)) = &self.to_store {
+            return Step::Store { name: (*name).to_owned(), bytes: bytes.clone() };
+        }
+        if self.stage == Stage::Done {
+            return Step::Done;
+        }
+        let (name, max_bytes) = self.wanted();
+        let absent = if self.stage == Stage::Root { Absent::IsAnAnswer } else { Absent::IsRefused };
+        Step::Fetch { name, max_bytes, absent }
+    }
+
+    fn loaded(&mut self, _: Option<Vec<u8>>) -> Result<(), TufError> {
+        Err(out_of_turn("stored bytes", &self.step()))
+    }
+
+    fn fetched(&mut self, bytes: Option<Vec<u8>>) -> Result<(), TufError> {
+        if self.to_store.is_some() || self.stage == Stage::Done {
+            return Err(out_of_turn("fetched bytes", &self.step()));
+        }
+        let (name, limit) = self.wanted();
+        let bytes = bounded(&name, limit, bytes)?;
+        if self.stage == Stage::Root {
+            return self.root(bytes);
+        }
+        let bytes = bytes.ok_or(TufError::Absent { name })?;
+        match self.stage {
+            Stage::Timestamp => self.timestamp(bytes),
+            Stage::Snapshot => self.snapshot(bytes),
+            _ => {
+                self.targets(&bytes)?;
+                self.to_store = Some(("targets.json", bytes));
+                Ok(())
+            }
+        }
+    }
+
+    fn stored(&mut self) -> Result<(), TufError> {
+        match self.to_store.take() {
+            Some(("targets.json", _)) => Ok(()),
+            Some(_) => self.skip_known(),
+            None => Err(out_of_turn("stored", &self.step())),
+        }
     }
 }
 
-fn fetch_role(set: &TrustedMetadataSet, source: &mut dyn Source, role: &str) -> Result<Vec<u8>, TufError> {
-    let pin = set.snapshot().and_then(|snapshot| snapshot.meta.get(&format!("{role}.json")));
-    let pin = pin.ok_or_else(|| malformed("snapshot.json", &format!("it does not pin {role}.json")))?;
-    let file = escaped(role);
-    let name = if set.root().consistent_snapshot { format!("{}.{file}.json", pin.version) } else { format!("{file}.json") };
-    let limit = pin.length.unwrap_or(TARGETS_MAX_BYTES).min(TARGETS_MAX_BYTES);
-    fetch(source, &name, limit)?.ok_or(TufError::Absent { name })
+/// What a snapshot pins, if the root's snapshot keys signed it.
+fn signed_pins(root: &Root, bytes: &[u8]) -> Option<BTreeMap<String, u64>> {
+    let snapshot = Metadata::<Snapshot>::from_slice(bytes).ok()?;
+    snapshot.verify_threshold(&root.keys, root.role("snapshot")?, "snapshot").ok()?;
+    Some(snapshot.signed().meta.iter().map(|(name, pin)| (name.clone(), pin.version)).collect())
 }
 
-fn fetch(source: &mut dyn Source, name: &str, limit: u64) -> Result<Option<Vec<u8>>, TufError> {
-    let bytes = source.metadata(name, limit).map_err(|source| TufError::Source { name: name.into(), source })?;
-    match bytes {
-        Some(bytes) if bytes.len() as u64 > limit => {
-            Err(TufError::TooLong { name: name.into(), actual: bytes.len() as u64, limit })
-        }
-        other => Ok(other),
-    }
-}
-
-fn save(store: &mut dyn Store, name: &str, bytes: &[u8]) -> Result<(), TufError> {
-    store.save(name, bytes).map_err(|source| TufError::Store { name: name.into(), source })
-}
-
-/// A role's name as a file name: everything but RFC 3986's unreserved characters is escaped.
-pub fn escaped(role: &str) -> String {
-    use std::fmt::Write as _;
-    role.bytes().fold(String::new(), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-        out
-    })
+/// TUF 6.1: under consistent snapshots the version stands before the name.
+pub(super) fn pinned_name(role: &str, version: u64, consistent: bool) -> String {
+    let file = super::trusted::escaped(role);
+    if consistent { format!("{version}.{file}.json") } else { format!("{file}.json") }
 }
 
 pub(super) fn instant(unix_s: i64) -> Result<Instant, TufError> {
@@ -384,9 +305,4 @@ pub(super) fn malformed(name: &str, why: &str) -> TufError {
 pub(super) fn refused(name: &str) -> impl FnOnce(CoreError) -> TufError {
     let name = name.to_owned();
     |source| TufError::Metadata { name, source }
-}
-
-/// The version of a metadata file, without believing it.
-pub fn version_of(bytes: &[u8]) -> Option<u64> {
-    Metadata::<Root>::from_slice(bytes).map(|root| root.signed().version).ok()
 }
