@@ -1,5 +1,5 @@
 //! Who names a target: the search through the delegations (TUF 5.6.7) as a machine. Pre-order, depth-first; a
-//! terminating delegation ends it; no role is visited twice, and none that the snapshot does not pin.
+//! terminating delegation ends it; no role is visited twice; one that the snapshot does not pin ends it too.
 
 use super::TufError;
 use super::keys;
@@ -76,8 +76,9 @@ impl<'t> Search<'t> {
                     self.state = State::Loading(edge);
                     return Ok(());
                 } else {
-                    // TUF 5.6.7: what the snapshot does not pin cannot be trusted.
-                    continue;
+                    // What the snapshot does not pin cannot be trusted, and nobody answers in its place: an online
+                    // key that leaves a role out must not choose who speaks for it.
+                    return Ok(());
                 }
             }
             if self.visit(&edge.role)? {

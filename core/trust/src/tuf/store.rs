@@ -6,7 +6,7 @@
 //! whole; a record with fields that this version does not know is read all the same (a device may boot its old slot).
 
 use super::TufError;
-use super::assignment::{self, Assignment};
+use super::assignment;
 use super::limits::STORED_FILES_MAX_BYTES;
 use super::step::{Source, SourceError, Store};
 use super::time::{self, DeviceClock, SignedTime, WallClock};
@@ -167,8 +167,7 @@ impl<M: Medium> DurableTrust<M> {
     ///
     /// # Errors
     /// When it cannot be stored.
-    pub fn note_assignment(&mut self, assignment: &Verified<Assignment>) -> Result<(), TufError> {
-        let seen = SeenAssignment { epoch: assignment.body.epoch, sequence: assignment.body.sequence };
+    pub fn note_assignment(&mut self, seen: SeenAssignment) -> Result<(), TufError> {
         self.put(TrustState { assignment: self.state.assignment.max(Some(seen)), ..self.state.clone() })
     }
 
