@@ -1,11 +1,12 @@
 //! `holdfast authority`
 
-use super::device::text;
 use super::{all, read_input};
 use crate::client::{Client, Connection};
-use crate::output::{Format, Rows, show};
+use crate::output::{Format, Rows, show, word};
+use crate::terminal::when;
+use anyhow::Context as _;
 use holdfast_proto::Bytes;
-use serde_json::{Value, json};
+use holdfast_proto::api::authority::{AddEkRoot, Authority as Record, Certifies, EkRoot as Anchor};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Subcommand)]
@@ -38,24 +39,52 @@ impl Authority {
     pub(crate) fn run(&self, connection: &Connection, format: Format) -> anyhow::Result<()> {
         let client = Client::open(connection)?;
         match self {
-            Self::List => list(format, &all(&client, "/authorities")?, &["name", "subject", "not_after", "serial"]),
-            Self::EkRoot(EkRoot::Add { certificate, class, certifies }) => {
-                let body = json!({
-                    "certificate": Bytes(read_input(certificate)?), "class": class, "certifies": certifies,
-                });
-                let answer: Value = client.post("/authorities/ek-roots", &body)?;
-                list(format, &[answer], &ANCHOR)
+            Self::List => {
+                let items: Vec<Record> = all(&client, "/authorities")?;
+                show(format, &items, || Rows {
+                    head: &["NAME", "STATE", "SERIAL", "EXPIRES"],
+                    rows: items
+                        .iter()
+                        .map(|ca| vec![ca.name.clone(), ca.state.clone(), ca.serial.clone(), when(ca.not_after)])
+                        .collect(),
+                })
             }
-            Self::EkRoot(EkRoot::List) => list(format, &all(&client, "/authorities/ek-roots")?, &ANCHOR),
+            Self::EkRoot(EkRoot::Add { certificate, class, certifies }) => {
+                let mut ders = certificates(&read_input(certificate)?)?.into_iter();
+                let body = AddEkRoot {
+                    certificate: ders.next().context("the file holds no certificate")?,
+                    class: serde_json::from_value(serde_json::json!(class))
+                        .map_err(|_| anyhow::anyhow!("`{class}` is no class: discrete, firmware, virtual, software"))?,
+                    certifies: certifies.iter().map(|text| pair(text)).collect::<Result<_, _>>()?,
+                    intermediates: ders.collect(),
+                };
+                let anchor: Anchor = client.post("/authorities/ek-roots", &body)?;
+                show(format, &anchor, || rows(std::slice::from_ref(&anchor)))
+            }
+            Self::EkRoot(EkRoot::List) => {
+                let items: Vec<Anchor> = all(&client, "/authorities/ek-roots")?;
+                show(format, &items, || rows(&items))
+            }
         }
     }
 }
 
-const ANCHOR: [&str; 4] = ["id", "subject", "class", "certifies"];
+/// One DER certificate, or every certificate of a PEM file: the anchor first, then intermediates below it.
+fn certificates(bytes: &[u8]) -> anyhow::Result<Vec<Bytes>> {
+    let ders = holdfast_trust::chain::certificates_of(bytes).context("no certificate, PEM or DER")?;
+    Ok(ders.into_iter().map(Bytes).collect())
+}
 
-fn list(format: Format, items: &[Value], keys: &'static [&'static str]) -> anyhow::Result<()> {
-    show(format, &items, || Rows {
-        head: keys,
-        rows: items.iter().map(|item| keys.iter().map(|key| text(&item[key])).collect()).collect(),
-    })
+/// `id:00001014=IBM`
+fn pair(text: &str) -> anyhow::Result<Certifies> {
+    let (san_id, tpm_id) = text.split_once('=').with_context(|| format!("`{text}` is not SAN-ID=TPM-ID"))?;
+    Ok(Certifies { san_id: san_id.to_owned(), tpm_id: tpm_id.to_owned() })
+}
+
+fn rows(anchors: &[Anchor]) -> Rows<'static> {
+    let row = |anchor: &Anchor| {
+        let pairs: Vec<String> = anchor.certifies.iter().map(|pair| format!("{}={}", pair.san_id, pair.tpm_id)).collect();
+        vec![anchor.id.clone(), anchor.subject.clone(), word(&anchor.class), pairs.join(" "), when(anchor.not_after)]
+    };
+    Rows { head: &["ID", "SUBJECT", "CLASS", "CERTIFIES", "EXPIRES"], rows: anchors.iter().map(row).collect() }
 }
