@@ -8,6 +8,7 @@
 
 pub mod cache;
 pub mod kube;
+pub mod plant;
 pub mod ports;
 pub mod postgres;
 pub mod process;
