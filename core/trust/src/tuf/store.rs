@@ -6,7 +6,7 @@
 //! whole; a record with fields that this version does not know is read all the same (a device may boot its old slot).
 
 use super::TufError;
-use super::assignment;
+use super::assignment::{self, Assignment};
 use super::limits::STORED_FILES_MAX_BYTES;
 use super::step::{Source, SourceError, Store};
 use super::time::{self, DeviceClock, SignedTime, WallClock};
@@ -63,6 +63,12 @@ impl TrustState {
 pub struct SeenAssignment {
     pub epoch: u64,
     pub sequence: u64,
+}
+
+impl From<&Verified<Assignment>> for SeenAssignment {
+    fn from(assignment: &Verified<Assignment>) -> Self {
+        Self { epoch: assignment.body.epoch, sequence: assignment.body.sequence }
+    }
 }
 
 /// The two places of the record.
@@ -167,8 +173,8 @@ impl<M: Medium> DurableTrust<M> {
     ///
     /// # Errors
     /// When it cannot be stored.
-    pub fn note_assignment(&mut self, seen: SeenAssignment) -> Result<(), TufError> {
-        self.put(TrustState { assignment: self.state.assignment.max(Some(seen)), ..self.state.clone() })
+    pub fn note_assignment(&mut self, seen: impl Into<SeenAssignment>) -> Result<(), TufError> {
+        self.put(TrustState { assignment: self.state.assignment.max(Some(seen.into())), ..self.state.clone() })
     }
 
     fn put(&mut self, next: TrustState) -> Result<(), TufError> {

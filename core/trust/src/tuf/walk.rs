@@ -163,9 +163,10 @@ impl<'c> Refresh<'c> {
         if is_new {
             self.stored.timestamp = Some(bytes.clone());
             self.to_store = Some((name, bytes));
-            return Ok(());
+        } else {
+            self.skip_known();
         }
-        self.skip_known()
+        Ok(())
     }
 
     /// TUF 5.5: what the timestamp pins, signed, not expired, and no role in it gone or older than before.
@@ -197,21 +198,22 @@ impl<'c> Refresh<'c> {
     }
 
     /// Passes over what we hold already: the pinned snapshot, the pinned targets.
-    fn skip_known(&mut self) -> Result<(), TufError> {
-        if self.stage == Stage::Snapshot {
-            let pinned = self.set.timestamp().and_then(Timestamp::snapshot_meta).map(|pin| pin.version);
-            let held = self.set.snapshot().map(|snapshot| snapshot.version);
-            if held.is_some() && held == pinned && self.set.check_snapshot_expired(self.now).is_ok() {
+    fn skip_known(&mut self) {
+        // Stored bytes that are not what is pinned now are as good as none.
+        if self.stage == Stage::Snapshot
+            && let Some(bytes) = &self.stored.snapshot
+        {
+            let mut next = self.set.clone();
+            if next.update_snapshot(bytes, self.now).is_ok() {
+                self.set = next;
                 self.stage = Stage::Targets;
             }
         }
         if self.stage == Stage::Targets
             && let Some(bytes) = self.stored.targets.take()
         {
-            // Stored bytes that are not what is pinned now are as good as none.
             let _ = self.targets(&bytes);
         }
-        Ok(())
     }
 
     /// Name and limit of the file that this stage needs.
@@ -274,10 +276,11 @@ impl Machine for Refresh<'_> {
 
     fn stored(&mut self) -> Result<(), TufError> {
         match self.to_store.take() {
-            Some(("targets.json", _)) => Ok(()),
+            Some(("targets.json", _)) => {}
             Some(_) => self.skip_known(),
-            None => Err(out_of_turn("stored", &self.step())),
+            None => return Err(out_of_turn("stored", &self.step())),
         }
+        Ok(())
     }
 }
 
@@ -294,8 +297,10 @@ pub(super) fn pinned_name(role: &str, version: u64, consistent: bool) -> String 
     if consistent { format!("{version}.{file}.json") } else { format!("{file}.json") }
 }
 
-pub(super) fn instant(unix_s: i64) -> Result<Instant, TufError> {
-    Instant::from_second(unix_s).map_err(|_| malformed("the clock", "it is out of range"))
+/// The update's start time. TUF 5.3.10 and after: what expires at that very second has expired; the core lets it
+/// live through it, so it is told a nanosecond more.
+fn instant(unix_s: i64) -> Result<Instant, TufError> {
+    Instant::new(unix_s, 1).map_err(|_| malformed("the clock", "it is out of range"))
 }
 
 pub(super) fn malformed(name: &str, why: &str) -> TufError {
