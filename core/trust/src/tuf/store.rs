@@ -115,20 +115,24 @@ impl<M: Medium> DurableTrust<M> {
         Ok(durable)
     }
 
-    /// Opens the newer whole copy and repairs the other.
+    /// Opens the newer whole copy and writes it over the other where they differ.
     ///
     /// # Errors
-    /// [`TufError::StateLost`] when neither copy is whole.
-    pub fn open(medium: M) -> Result<Self, TufError> {
-        let copies = [CopyName::A, CopyName::B].map(|copy| medium.read(copy).and_then(|bytes| decode(&bytes)));
-        let sequences = copies.each_ref().map(|copy| copy.as_ref().map_or(0, |(sequence, _)| *sequence));
-        let newest = copies.into_iter().flatten().max_by_key(|(sequence, _)| *sequence);
-        let (_, state) = newest.ok_or(TufError::StateLost)?;
-        let mut durable = Self { state, sequences, medium };
-        if sequences[0] != sequences[1] {
-            durable.write(&durable.state.clone())?;
+    /// [`TufError::StateLost`] when neither copy is whole; then nothing is written.
+    pub fn open(mut medium: M) -> Result<Self, TufError> {
+        let copies = [CopyName::A, CopyName::B].map(|copy| {
+            let bytes = medium.read(copy)?;
+            decode(&bytes).map(|(sequence, state)| (sequence, state, bytes))
+        });
+        let sequences = copies.each_ref().map(|copy| copy.as_ref().map_or(0, |(sequence, ..)| *sequence));
+        let newest = copies.into_iter().flatten().max_by_key(|(sequence, ..)| *sequence);
+        let (sequence, state, bytes) = newest.ok_or(TufError::StateLost)?;
+        for (copy, held) in [CopyName::A, CopyName::B].into_iter().zip(sequences) {
+            if held != sequence {
+                medium.write(copy, &bytes).map_err(not_stored)?;
+            }
         }
-        Ok(durable)
+        Ok(Self { state, sequences: [sequence; 2], medium })
     }
 
     pub fn state(&self) -> &TrustState {
@@ -177,26 +181,22 @@ impl<M: Medium> DurableTrust<M> {
         self.put(TrustState { assignment: self.state.assignment.max(Some(seen.into())), ..self.state.clone() })
     }
 
+    /// Durable on one copy is durable: from then on it is the state, also when the other copy fails.
     fn put(&mut self, next: TrustState) -> Result<(), TufError> {
-        if next != self.state {
-            self.write(&next)?;
-            self.state = next;
+        if next == self.state && self.sequences[0] == self.sequences[1] {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// Both copies, the older first.
-    fn write(&mut self, state: &TrustState) -> Result<(), TufError> {
         let sequence = self.sequences[0].max(self.sequences[1]) + 1;
-        let bytes = encode(sequence, state)?;
+        let bytes = encode(sequence, &next)?;
         let mut copies = [(self.sequences[0], CopyName::A), (self.sequences[1], CopyName::B)];
+        // The older first: what a power cut tears is never the only newest.
         copies.sort_unstable();
         for (_, copy) in copies {
             // Unwrap safety: two copies, two sequences.
-            let slot = &mut self.sequences[copy as usize];
-            *slot = 0;
-            self.medium.write(copy, &bytes).map_err(|source| TufError::Store { name: "trust state".into(), source })?;
-            *slot = sequence;
+            self.sequences[copy as usize] = 0;
+            self.medium.write(copy, &bytes).map_err(not_stored)?;
+            self.sequences[copy as usize] = sequence;
+            self.state.clone_from(&next);
         }
         Ok(())
     }
@@ -217,6 +217,10 @@ impl<M: Medium> Store for DurableTrust<M> {
         }
         self.put(next).map_err(Into::into)
     }
+}
+
+fn not_stored(source: SourceError) -> TufError {
+    TufError::Store { name: "trust state".into(), source }
 }
 
 fn encode(sequence: u64, state: &TrustState) -> Result<Vec<u8>, TufError> {
