@@ -43,7 +43,7 @@ pub struct DeviceClock<'a> {
 impl DeviceClock<'_> {
     fn floor(&self, root: &Root) -> i64 {
         let signed = self.signed.filter(|signed| still_trusted(signed, root)).map_or(0, |signed| signed.at);
-        self.build_time.max(signed.min(root.expires.as_second()))
+        self.build_time.max(signed.min(last_second(root)))
     }
 }
 
@@ -54,12 +54,14 @@ impl Clock for DeviceClock<'_> {
     }
 
     fn with(&self, root: &Root, timestamp: &Timestamp) -> Result<i64, TufError> {
-        let issued = issued_at(root, timestamp).ok_or_else(|| malformed("timestamp.json", "it has no signed time"))?;
-        let floor = self.floor(root).max(issued);
+        let said = said_at(timestamp).ok_or_else(|| malformed("timestamp.json", "it has no signed time"))?;
+        let floor = self.floor(root).max(said.min(last_second(root)));
         let WallClock::Synchronised(clock) = self.wall else { return Ok(floor) };
+        // A root that ended, by what its own keys say, is expired; one that only this clock says has ended is not.
+        let newest = floor.max(said);
         let root_expires = root.expires.as_second();
-        if clock > floor.saturating_add(CLOCK_AHEAD_S) || (clock > root_expires && floor <= root_expires) {
-            return Err(TufError::ClockAhead { clock, signed: floor, root_expires });
+        if clock > newest.saturating_add(CLOCK_AHEAD_S) || (clock >= root_expires && newest < root_expires) {
+            return Err(TufError::ClockAhead { clock, signed: newest, root_expires });
         }
         Ok(floor.max(clock))
     }
@@ -74,10 +76,17 @@ pub fn effective_now(build_time: i64, wall: WallClock, signed: Option<&SignedTim
     }
 }
 
-/// The timestamp's signed time, at most the root's expiry.
+/// The timestamp's signed time, at most the root's last second: it ends no root by itself.
 pub fn issued_at(root: &Root, timestamp: &Timestamp) -> Option<i64> {
-    let at = timestamp.extra.get(ISSUED_AT_FIELD)?.as_i64()?;
-    (at >= 0).then(|| at.min(root.expires.as_second()))
+    said_at(timestamp).map(|at| at.min(last_second(root)))
+}
+
+fn said_at(timestamp: &Timestamp) -> Option<i64> {
+    timestamp.extra.get(ISSUED_AT_FIELD)?.as_i64().filter(|at| *at >= 0)
+}
+
+fn last_second(root: &Root) -> i64 {
+    root.expires.as_second().saturating_sub(1)
 }
 
 /// The signed time to keep after a walk: never lower than before, unless a key behind it was retired. What an

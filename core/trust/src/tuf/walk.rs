@@ -153,6 +153,10 @@ impl<'c> Refresh<'c> {
             Err(error) => return Err(refused(name)(error)),
         };
         let timestamp = next.timestamp().ok_or_else(|| TufError::Absent { name: name.into() })?;
+        // Without it the next timestamp could pin an older snapshot than the last one did.
+        if timestamp.snapshot_meta().is_none() {
+            return Err(malformed(name, "it pins no snapshot"));
+        }
         let now = instant(self.clock.with(next.root(), timestamp)?)?;
         next.check_root_expired(now).map_err(refused("root.json"))?;
         // TUF 5.4.4: not expired; also when it is the one that we had.
