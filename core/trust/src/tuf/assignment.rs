@@ -82,10 +82,14 @@ pub fn verify_assignment(
     metadata.verify_threshold(&keys, &role, name).map_err(refused(name))?;
     let signed = metadata.signed();
     if signed.expires.as_second() <= now {
-        return Err(refused(name)(sigstore_tuf::Error::Expired { role: name.into(), expires: signed.expires }));
+        return Err(refused(name)(sigstore_tuf::Error::Expired {
+            role: name.into(),
+            expires: signed.expires,
+        }));
     }
     let field = signed.extra.get(ASSIGNMENT_FIELD).ok_or_else(|| malformed(name, "it names no device"))?;
-    let body: AssignmentBody = serde_json::from_value(field.clone()).map_err(|error| malformed(name, &error.to_string()))?;
+    let body: AssignmentBody =
+        serde_json::from_value(field.clone()).map_err(|error| malformed(name, &error.to_string()))?;
     check_body(&body, signed.version, signers, device, seen)?;
     let mut targets = signed.targets.iter();
     let (Some((path, target)), None, None) = (targets.next(), targets.next(), &signed.delegations) else {
@@ -121,12 +125,14 @@ fn check_body(
         _ if body.epoch != signers.epoch => {
             Err(TufError::OtherEpoch { expected: signers.epoch, actual: body.epoch })
         }
-        Some(seen) if (body.epoch, body.sequence) < (seen.epoch, seen.sequence) => Err(TufError::OldAssignment {
-            epoch: body.epoch,
-            sequence: body.sequence,
-            seen_epoch: seen.epoch,
-            seen_sequence: seen.sequence,
-        }),
+        Some(seen) if (body.epoch, body.sequence) < (seen.epoch, seen.sequence) => {
+            Err(TufError::OldAssignment {
+                epoch: body.epoch,
+                sequence: body.sequence,
+                seen_epoch: seen.epoch,
+                seen_sequence: seen.sequence,
+            })
+        }
         _ => Ok(()),
     }
 }
@@ -153,7 +159,12 @@ fn is_manifest_path(path: &str) -> bool {
 }
 
 /// A target that the top-level role itself must name: no delegation may.
-fn top_level(trusted: &mut Trusted, path: &str, store: &mut dyn Store, source: &mut dyn Source) -> Result<Vec<u8>, TufError> {
+fn top_level(
+    trusted: &mut Trusted,
+    path: &str,
+    store: &mut dyn Store,
+    source: &mut dyn Source,
+) -> Result<Vec<u8>, TufError> {
     match trusted.find(path, store, source)? {
         Some((role, target)) if role == "targets" => trusted.fetch(path, &target, source),
         _ => Err(TufError::NotListed { path: path.into() }),

@@ -46,7 +46,13 @@ impl CryptoProvider for Provider {
         }
     }
 
-    fn verify_raw(&self, scheme: SigningScheme, key: &[u8], data: &[u8], signature: &[u8]) -> Result<(), Error> {
+    fn verify_raw(
+        &self,
+        scheme: SigningScheme,
+        key: &[u8],
+        data: &[u8],
+        signature: &[u8],
+    ) -> Result<(), Error> {
         let (key_id, signature_id) = identifiers(scheme)?;
         let algorithm = self.0.iter().find(|candidate| {
             candidate.public_key_alg_id() == key_id && candidate.signature_alg_id() == signature_id

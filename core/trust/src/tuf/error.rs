@@ -21,7 +21,9 @@ pub enum TufError {
     KeyTwice { role: String, first: String, second: String },
     #[error("{role} went back from version {trusted} to {offered}")]
     Rollback { role: String, trusted: u64, offered: u64 },
-    #[error("the clock says {clock}, the newest signed time is {signed}, the root ends at {root_expires}: the clock is ahead")]
+    #[error(
+        "the clock says {clock}, the newest signed time is {signed}, the root ends at {root_expires}: the clock is ahead"
+    )]
     ClockAhead { clock: i64, signed: i64, root_expires: i64 },
     #[error("no role that may name {path} does")]
     NotListed { path: String },
@@ -29,7 +31,9 @@ pub enum TufError {
     Differs { path: String, what: &'static str, expected: String, actual: String },
     #[error("the assignment is for {actual}, this device is {expected}")]
     OtherDevice { expected: String, actual: String },
-    #[error("the assignment has sequence {epoch}/{sequence}, this device has seen {seen_epoch}/{seen_sequence}")]
+    #[error(
+        "the assignment has sequence {epoch}/{sequence}, this device has seen {seen_epoch}/{seen_sequence}"
+    )]
     OldAssignment { epoch: u64, sequence: u64, seen_epoch: u64, seen_sequence: u64 },
     #[error("the assignment is of key epoch {actual}, keys/assignment.json is of {expected}")]
     OtherEpoch { expected: u64, actual: u64 },
@@ -47,7 +51,9 @@ pub enum TufError {
     OutOfTurn { answer: String, asked: String },
     #[error("no cryptographic provider is installed")]
     NoProvider,
-    #[error("both copies of the trust state are unreadable: this device was initialised before and does not begin again by itself")]
+    #[error(
+        "both copies of the trust state are unreadable: this device was initialised before and does not begin again by itself"
+    )]
     StateLost,
 }
 

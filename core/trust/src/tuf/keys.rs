@@ -26,7 +26,11 @@ pub(super) fn check(role: &str, ids: &[String], keys: &BTreeMap<String, Key>) ->
         if let Some(first) = seen.insert(material(key), id)
             && first != id
         {
-            return Err(TufError::KeyTwice { role: role.to_owned(), first: first.clone(), second: id.clone() });
+            return Err(TufError::KeyTwice {
+                role: role.to_owned(),
+                first: first.clone(),
+                second: id.clone(),
+            });
         }
     }
     Ok(())

@@ -63,7 +63,8 @@ pub fn verify_release(
         Some((role, target)) if role == format!("channel-{}", device.channel) => target,
         _ => return Err(not_listed()),
     };
-    let sha256 = |target: &super::TargetFile| target.hashes.get("sha256").and_then(|hex| hex.parse::<Digest>().ok());
+    let sha256 =
+        |target: &super::TargetFile| target.hashes.get("sha256").and_then(|hex| hex.parse::<Digest>().ok());
     if channel.length != product.length || sha256(&channel) != sha256(&product) {
         return Err(not_listed());
     }
@@ -82,7 +83,12 @@ pub fn verify_release(
     Ok(Verified::after_all_checks(Release { manifest, manifest_sha256: digest }))
 }
 
-fn check_manifest(manifest: &Manifest, path: &str, file: &str, device: ThisDevice<'_>) -> Result<(), TufError> {
+fn check_manifest(
+    manifest: &Manifest,
+    path: &str,
+    file: &str,
+    device: ThisDevice<'_>,
+) -> Result<(), TufError> {
     if manifest.schema != 1 || format!("{}.json", manifest.release) != file {
         return Err(malformed(path, "it has another schema or release name"));
     }
@@ -92,11 +98,16 @@ fn check_manifest(manifest: &Manifest, path: &str, file: &str, device: ThisDevic
     let mut names: Vec<&str> = manifest.artefacts.iter().map(|artefact| artefact.name.as_str()).collect();
     names.sort_unstable();
     names.dedup();
-    if names.len() != manifest.artefacts.len() || !names.iter().all(|name| holdfast_proto::id::is_segment(name)) {
+    if names.len() != manifest.artefacts.len()
+        || !names.iter().all(|name| holdfast_proto::id::is_segment(name))
+    {
         return Err(malformed(path, "two artefacts share a name, or one is no name"));
     }
     if !manifest.hardware.iter().any(|hardware| hardware == device.hardware) {
-        return Err(TufError::OtherHardware { expected: device.hardware.into(), actual: manifest.hardware.clone() });
+        return Err(TufError::OtherHardware {
+            expected: device.hardware.into(),
+            actual: manifest.hardware.clone(),
+        });
     }
     check_floor(manifest, device.floor)
 }
@@ -142,7 +153,12 @@ pub fn verify_delta(
         [("the delta's base", base, custom.base), ("the delta's output", wanted.sha256, custom.output)]
     {
         if expected != actual {
-            return Err(TufError::Differs { path, what, expected: expected.to_hex(), actual: actual.to_hex() });
+            return Err(TufError::Differs {
+                path,
+                what,
+                expected: expected.to_hex(),
+                actual: actual.to_hex(),
+            });
         }
     }
     if target.length > wanted.length {

@@ -70,7 +70,11 @@ impl<'t> Search<'t> {
             if edge.role != "targets" {
                 if self.trusted.set.targets_role(&edge.role).is_some() {
                     // Verified for another delegator, perhaps: this one's keys and threshold count here.
-                    let verified = self.trusted.set.verify_delegated_targets(&edge.role, &edge.delegator, self.trusted.now);
+                    let verified = self.trusted.set.verify_delegated_targets(
+                        &edge.role,
+                        &edge.delegator,
+                        self.trusted.now,
+                    );
                     verified.map_err(refused(&edge.role))?;
                 } else if self.trusted.pinned_version(&edge.role).is_some() {
                     self.state = State::Loading(edge);
@@ -104,7 +108,8 @@ impl<'t> Search<'t> {
             self.to_visit.clear();
         }
         // The stack gives the last first: the children in their order, before everything that waited.
-        self.to_visit.extend(children.into_iter().rev().map(|child| Edge { role: child, delegator: role.to_owned() }));
+        self.to_visit
+            .extend(children.into_iter().rev().map(|child| Edge { role: child, delegator: role.to_owned() }));
         Ok(false)
     }
 
@@ -154,7 +159,9 @@ impl Machine for Search<'_> {
     }
 
     fn fetched(&mut self, bytes: Option<Vec<u8>>) -> Result<(), TufError> {
-        let State::Fetching(edge) = &self.state else { return Err(out_of_turn("fetched bytes", &self.step())) };
+        let State::Fetching(edge) = &self.state else {
+            return Err(out_of_turn("fetched bytes", &self.step()));
+        };
         let edge = edge.clone();
         let (name, limit) = self.wanted(&edge.role);
         let bytes = bounded(&name, limit, bytes)?.ok_or(TufError::Absent { name })?;

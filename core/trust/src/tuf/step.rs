@@ -85,12 +85,17 @@ pub trait Store {
 ///
 /// # Errors
 /// When anything is refused, does not come or cannot be stored.
-pub fn drive(machine: &mut dyn Machine, store: &mut dyn Store, source: &mut dyn Source) -> Result<(), TufError> {
+pub fn drive(
+    machine: &mut dyn Machine,
+    store: &mut dyn Store,
+    source: &mut dyn Source,
+) -> Result<(), TufError> {
     loop {
         match machine.step() {
             Step::Load { name } => machine.loaded(store.load(&name))?,
             Step::Fetch { name, max_bytes, .. } => {
-                let bytes = source.metadata(&name, max_bytes).map_err(|source| TufError::Source { name, source })?;
+                let bytes =
+                    source.metadata(&name, max_bytes).map_err(|source| TufError::Source { name, source })?;
                 machine.fetched(bytes)?;
             }
             Step::Store { name, bytes } => {

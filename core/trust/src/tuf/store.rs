@@ -148,7 +148,12 @@ impl<M: Medium> DurableTrust<M> {
     ///
     /// # Errors
     /// When anything is refused or cannot be stored; what was trusted before stays trusted.
-    pub fn refresh(&mut self, source: &mut dyn Source, build_time: i64, wall: WallClock) -> Result<Trusted, TufError> {
+    pub fn refresh(
+        &mut self,
+        source: &mut dyn Source,
+        build_time: i64,
+        wall: WallClock,
+    ) -> Result<Trusted, TufError> {
         let signed = self.state.signed_time.clone();
         let clock = DeviceClock { build_time, wall, signed: signed.as_ref() };
         let trusted = walk::refresh(self, source, &clock)?;
@@ -156,7 +161,8 @@ impl<M: Medium> DurableTrust<M> {
         next.versions = trusted.pinned().into_iter().collect();
         next.versions.insert("root".into(), trusted.root().version);
         next.versions.insert("snapshot".into(), trusted.snapshot_version());
-        next.versions.extend(trusted.timestamp().map(|timestamp| ("timestamp".to_owned(), timestamp.version)));
+        next.versions
+            .extend(trusted.timestamp().map(|timestamp| ("timestamp".to_owned(), timestamp.version)));
         next.signed_time = time::signed_time(signed.as_ref(), &trusted);
         self.put(next)?;
         Ok(trusted)
@@ -166,7 +172,11 @@ impl<M: Medium> DurableTrust<M> {
     ///
     /// # Errors
     /// When either is not what the targets role signed, or cannot be stored.
-    pub fn adopt_documents(&mut self, trusted: &mut Trusted, source: &mut dyn Source) -> Result<(), TufError> {
+    pub fn adopt_documents(
+        &mut self,
+        trusted: &mut Trusted,
+        source: &mut dyn Source,
+    ) -> Result<(), TufError> {
         let keys = assignment::assignment_keys(trusted, self, source)?;
         let bundle = assignment::ca_bundle(trusted, self, source)?;
         let documents = (Some(keys.into_inner()), Some(bundle.into_inner()));
@@ -178,7 +188,10 @@ impl<M: Medium> DurableTrust<M> {
     /// # Errors
     /// When it cannot be stored.
     pub fn note_assignment(&mut self, seen: impl Into<SeenAssignment>) -> Result<(), TufError> {
-        self.put(TrustState { assignment: self.state.assignment.max(Some(seen.into())), ..self.state.clone() })
+        self.put(TrustState {
+            assignment: self.state.assignment.max(Some(seen.into())),
+            ..self.state.clone()
+        })
     }
 
     /// Durable on one copy is durable: from then on it is the state, also when the other copy fails.

@@ -65,7 +65,12 @@ impl Trusted {
     ///
     /// # Errors
     /// When a role on the way is refused. None: nobody who may does.
-    pub fn find(&mut self, path: &str, store: &mut dyn Store, source: &mut dyn Source) -> Result<Found, TufError> {
+    pub fn find(
+        &mut self,
+        path: &str,
+        store: &mut dyn Store,
+        source: &mut dyn Source,
+    ) -> Result<Found, TufError> {
         let mut search = Search::start(self, path)?;
         drive(&mut search, store, source)?;
         search.finish()
@@ -75,12 +80,23 @@ impl Trusted {
     ///
     /// # Errors
     /// When it is absent, too long, or other bytes.
-    pub fn fetch(&self, path: &str, target: &TargetFile, source: &mut dyn Source) -> Result<Vec<u8>, TufError> {
+    pub fn fetch(
+        &self,
+        path: &str,
+        target: &TargetFile,
+        source: &mut dyn Source,
+    ) -> Result<Vec<u8>, TufError> {
         if target.length > SMALL_TARGET_MAX_BYTES {
-            return Err(TufError::TooLong { name: path.into(), actual: target.length, limit: SMALL_TARGET_MAX_BYTES });
+            return Err(TufError::TooLong {
+                name: path.into(),
+                actual: target.length,
+                limit: SMALL_TARGET_MAX_BYTES,
+            });
         }
         let name = self.target_name(path, target)?;
-        let bytes = source.target(&name, target.length).map_err(|source| TufError::Source { name: name.clone(), source })?;
+        let bytes = source
+            .target(&name, target.length)
+            .map_err(|source| TufError::Source { name: name.clone(), source })?;
         let bytes = bytes.ok_or(TufError::Absent { name })?;
         check_target(path, target, &bytes)?;
         Ok(bytes)
@@ -108,7 +124,12 @@ impl Trusted {
 /// # Errors
 /// When the length or a hash differs.
 pub fn check_target(path: &str, target: &TargetFile, bytes: &[u8]) -> Result<(), TufError> {
-    let differs = |what, expected: String, actual: String| TufError::Differs { path: path.into(), what, expected, actual };
+    let differs = |what, expected: String, actual: String| TufError::Differs {
+        path: path.into(),
+        what,
+        expected,
+        actual,
+    };
     if bytes.len() as u64 != target.length {
         return Err(differs("its length", target.length.to_string(), bytes.len().to_string()));
     }
@@ -148,7 +169,9 @@ fn signers(root: &Root, bytes: &[u8]) -> Vec<String> {
         let signature = timestamp.signatures().iter().find(|signature| signature.keyid == **id);
         let raw = signature.and_then(|signature| hex::decode(&signature.sig).ok());
         let key = root.keys.get(*id);
-        key.zip(raw).is_some_and(|(key, raw)| key.verify(timestamp.signed_canonical(), &SignatureBytes::new(raw)).is_ok())
+        key.zip(raw).is_some_and(|(key, raw)| {
+            key.verify(timestamp.signed_canonical(), &SignatureBytes::new(raw)).is_ok()
+        })
     };
     ids.iter().filter(signed_by).cloned().collect()
 }

@@ -54,9 +54,14 @@ pub struct Stored {
 ///
 /// # Errors
 /// When anything is refused; what was trusted before stays trusted.
-pub fn refresh(store: &mut dyn Store, source: &mut dyn Source, clock: &dyn Clock) -> Result<Trusted, TufError> {
+pub fn refresh(
+    store: &mut dyn Store,
+    source: &mut dyn Source,
+    clock: &dyn Clock,
+) -> Result<Trusted, TufError> {
     let root = store.load("root.json").ok_or_else(|| TufError::Absent { name: "root.json".into() })?;
-    let [timestamp, snapshot, targets] = ["timestamp.json", "snapshot.json", "targets.json"].map(|name| store.load(name));
+    let [timestamp, snapshot, targets] =
+        ["timestamp.json", "snapshot.json", "targets.json"].map(|name| store.load(name));
     let mut walk = Refresh::start(Stored { root, timestamp, snapshot, targets }, clock)?;
     drive(&mut walk, store, source)?;
     walk.finish()
@@ -91,7 +96,15 @@ impl<'c> Refresh<'c> {
         // TUF 5.2: the root that the device was made with, or the last one that it walked to.
         let set = TrustedMetadataSet::from_root(&stored.root).map_err(refused("root.json"))?;
         keys::check_root(set.root())?;
-        Ok(Self { clock, stored, set, floors: BTreeMap::new(), stage: Stage::Root, to_store: None, now: Instant::MIN })
+        Ok(Self {
+            clock,
+            stored,
+            set,
+            floors: BTreeMap::new(),
+            stage: Stage::Root,
+            to_store: None,
+            now: Instant::MIN,
+        })
     }
 
     /// What is trusted at the end of the walk.
@@ -224,17 +237,25 @@ impl<'c> Refresh<'c> {
     fn wanted(&self) -> (String, u64) {
         let consistent = self.set.root().consistent_snapshot;
         match self.stage {
-            Stage::Root => (format!("{}.root.json", self.set.root().version.saturating_add(1)), ROOT_MAX_BYTES),
+            Stage::Root => {
+                (format!("{}.root.json", self.set.root().version.saturating_add(1)), ROOT_MAX_BYTES)
+            }
             Stage::Timestamp => ("timestamp.json".into(), TIMESTAMP_MAX_BYTES),
             Stage::Snapshot => {
                 let pin = self.set.timestamp().and_then(Timestamp::snapshot_meta);
                 let (version, length) = pin.map_or((0, None), |pin| (pin.version, pin.length));
-                (pinned_name("snapshot", version, consistent), SNAPSHOT_MAX_BYTES.min(length.unwrap_or(u64::MAX)))
+                (
+                    pinned_name("snapshot", version, consistent),
+                    SNAPSHOT_MAX_BYTES.min(length.unwrap_or(u64::MAX)),
+                )
             }
             Stage::Targets | Stage::Done => {
                 let pin = self.set.snapshot().and_then(|snapshot| snapshot.meta.get("targets.json"));
                 let (version, length) = pin.map_or((0, None), |pin| (pin.version, pin.length));
-                (pinned_name("targets", version, consistent), TARGETS_MAX_BYTES.min(length.unwrap_or(u64::MAX)))
+                (
+                    pinned_name("targets", version, consistent),
+                    TARGETS_MAX_BYTES.min(length.unwrap_or(u64::MAX)),
+                )
             }
         }
     }

@@ -1,0 +1,1 @@
+//! ek_certificates
