@@ -1,0 +1,553 @@
+//! The table "Case / What happens" of the design, one test a row, and the rules beside it.
+
+use super::world::{Nature, World};
+use super::*;
+use holdfast_proto::report::Progress;
+
+const ONE_SHOT: Activation = Activation::Reboot(BootKind::OneShot);
+
+fn now(boottime_ms: u64) -> Now {
+    Now { boottime_ms, wall: Wall::Synchronised(1_700_000_000) }
+}
+
+fn home() -> Booted {
+    Booted {
+        boot_id: "boot-0".to_owned(),
+        slot: Slot::A,
+        on_trial: false,
+        other_tries: None,
+        running: Some(installed(&manifest("r1", 1, 1))),
+        other: None,
+    }
+}
+
+fn fresh(policy: Policy) -> Machine {
+    Machine::resume(Saved::Nothing, home(), policy, now(0))
+}
+
+fn resumed(state: State, booted: Booted) -> Machine {
+    let mut record = fresh(policy(ONE_SHOT)).record().clone();
+    record.state = state;
+    Machine::resume(Saved::Record(Box::new(record)), booted, policy(ONE_SHOT), now(0))
+}
+
+fn job() -> Job {
+    let manifest = manifest("r2", 2, 2);
+    Job {
+        assignment: reference(1, 1),
+        digest: manifest.artefacts[0].sha256,
+        manifest,
+        target: Slot::B,
+        transfer: holdfast_proto::report::Transfer { codec: "full".into(), bytes: 0, full_bytes: 4096 },
+        wrong: 0,
+    }
+}
+
+fn drain(machine: &mut Machine) -> Vec<Effect> {
+    std::iter::from_fn(|| machine.poll_effect()).collect()
+}
+
+fn checked(assigned: Assigned) -> Event {
+    Event::Checked { assigned: Some(Box::new(assigned)), poll_after_ms: 60_000 }
+}
+
+fn r2() -> Assigned {
+    assigned(manifest("r2", 2, 2), 1, 1)
+}
+
+fn survey() -> Event {
+    let artefacts = vec![ArtefactSurvey {
+        unknown_name: false,
+        present: false,
+        room_bytes: None,
+        base: Some(Digest([1; 32])),
+        deltas: vec![DeltaOffer {
+            base: Digest([1; 32]),
+            output: Digest([2; 32]),
+            codec: "bsdiff".into(),
+            bytes: 99,
+            ram_bytes: 1,
+        }],
+    }];
+    Event::Surveyed(Survey { free_bytes: None, artefacts })
+}
+
+/// A machine that fetches r2 by a delta.
+fn fetching() -> Machine {
+    let mut machine = fresh(policy(ONE_SHOT));
+    for event in [checked(r2()), survey(), Event::SlotMarkedBad] {
+        drain(&mut machine);
+        machine.handle(event, now(1));
+    }
+    assert!(matches!(drain(&mut machine).pop(), Some(Effect::Fetch { source: Source::Delta { .. }, .. })));
+    machine
+}
+
+/// A machine that has r2 staged and waits for the confirmation.
+fn staged() -> Machine {
+    let mut machine = fetching();
+    machine.handle(whole(), now(2));
+    machine.handle(Event::Verified, now(3));
+    assert_eq!(drain(&mut machine).pop(), Some(Effect::FetchMetadata));
+    assert_eq!(machine.record().state.word(), "staged");
+    machine
+}
+
+fn whole() -> Event {
+    Event::FetchEnded(Fetched { bytes: 99, end: FetchEnd::Whole })
+}
+
+fn fetch_failed(failure: FetchFailure) -> Event {
+    Event::FetchEnded(Fetched { bytes: 5, end: FetchEnd::Failed(failure) })
+}
+
+fn failed_with(machine: &mut Machine) -> String {
+    let codes: Vec<String> = drain(machine)
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Report(facts) => match facts.progress {
+                Progress::Failed { code } | Progress::Refused { code } | Progress::RolledBack { code } => Some(code),
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect();
+    codes.join(",")
+}
+
+#[test]
+fn power_lost_while_fetching_goes_on_and_marks_the_slot_bad_first() {
+    let mut before = fetching();
+    let state = before.record().state.clone();
+    drain(&mut before);
+    let mut machine = resumed(state, home());
+    assert_eq!(drain(&mut machine), [Effect::MarkSlotBad { slot: Slot::B }]);
+    machine.handle(Event::SlotMarkedBad, now(1));
+    assert_eq!(drain(&mut machine), [Effect::FetchMetadata]);
+    machine.handle(Event::CheckFailed(CheckFailure::Offline), now(1));
+    assert!(matches!(drain(&mut machine).pop(), Some(Effect::Fetch { target: Slot::B, .. })));
+}
+
+#[test]
+fn power_lost_between_verified_and_armed_verifies_again() {
+    let mut machine = resumed(State::Arming { job: job() }, home());
+    assert_eq!(drain(&mut machine), [Effect::MarkSlotBad { slot: Slot::B }]);
+    machine.handle(Event::SlotMarkedBad, now(1));
+    assert!(matches!(drain(&mut machine).pop(), Some(Effect::Verify { target: Slot::B, .. })));
+    // From the journal alone a staged release asks again before it arms.
+    let mut machine = resumed(State::AwaitingWindow { job: job() }, home());
+    assert_eq!(drain(&mut machine).pop(), Some(Effect::FetchMetadata));
+}
+
+#[test]
+fn arming_needs_a_confirmation_received_after_staged() {
+    let mut machine = staged();
+    machine.handle(Event::CheckFailed(CheckFailure::Offline), now(4));
+    machine.handle(Event::CheckWanted, now(5));
+    drain(&mut machine);
+    assert_eq!(machine.record().state.word(), "staged");
+    machine.handle(checked(Assigned { lease_ms: 0, ..r2() }), now(6));
+    assert_eq!(machine.record().state.word(), "staged", "a lease of nothing lets nothing arm");
+    machine.handle(Event::CheckWanted, now(7));
+    machine.handle(checked(r2()), now(8));
+    assert_eq!(machine.record().state.word(), "arming");
+}
+
+#[test]
+fn a_paused_assignment_is_kept_and_not_armed() {
+    let mut machine = staged();
+    machine.handle(checked(Assigned { word: AssignmentWord::Paused, ..r2() }), now(4));
+    assert_eq!(machine.record().state.word(), "staged");
+    assert!(!machine.holds_lease());
+    machine.handle(Event::CheckWanted, now(5));
+    machine.handle(checked(r2()), now(6));
+    assert_eq!(machine.record().state.word(), "arming");
+}
+
+#[test]
+fn a_lease_ends_after_its_length() {
+    let mut machine = fetching();
+    machine.handle(Event::FetchEnded(Fetched { bytes: 0, end: FetchEnd::Yielded }), now(61_000));
+    assert_eq!(drain(&mut machine).pop(), Some(Effect::FetchMetadata));
+    machine.handle(checked(Assigned { lease_ms: 1000, ..r2() }), now(61_000));
+    assert!(machine.holds_lease());
+    machine.handle(Event::TimePassed, now(62_000));
+    assert!(!machine.holds_lease());
+}
+
+#[test]
+fn an_unset_clock_arms_nothing() {
+    let mut machine = staged();
+    machine.handle(checked(r2()), Now { boottime_ms: 4, wall: Wall::Unset });
+    assert_eq!(machine.record().state.word(), "staged");
+}
+
+#[test]
+fn withdrawn_before_arming_is_dropped_without_quarantine() {
+    for mut machine in [staged(), {
+        let mut machine = fetching();
+        machine.handle(Event::FetchEnded(Fetched { bytes: 0, end: FetchEnd::Yielded }), now(61_000));
+        machine
+    }] {
+        machine.handle(checked(Assigned { word: AssignmentWord::Withdrawn, ..r2() }), now(61_001));
+        assert_eq!(machine.record().state, State::Idle);
+        assert!(machine.record().standing.quarantine.is_empty());
+        assert!(drain(&mut machine).iter().all(|e| !matches!(e, Effect::Arm { .. })));
+    }
+}
+
+#[test]
+fn withdrawn_in_trial_reverts_without_quarantine() {
+    let booted = Booted { boot_id: "boot-1".into(), slot: Slot::B, on_trial: true, ..home() };
+    let mut machine = resumed(State::Rebooting { job: job() }, booted);
+    assert_eq!(drain(&mut machine).pop(), Some(Effect::FetchMetadata));
+    machine.handle(checked(Assigned { word: AssignmentWord::Withdrawn, ..r2() }), now(1));
+    assert_eq!(drain(&mut machine).pop(), Some(Effect::Revert { to: Slot::A }));
+    machine.handle(Event::RevertDone, now(2));
+    assert_eq!(drain(&mut machine).pop(), Some(Effect::Reboot));
+    let mut machine = resumed(machine.record().state.clone(), Booted { boot_id: "boot-2".into(), ..home() });
+    machine.handle(Event::RevertDone, now(1));
+    assert_eq!(failed_with(&mut machine), "withdrawn");
+    assert!(machine.record().standing.quarantine.is_empty());
+}
+
+#[test]
+fn power_lost_in_committing_ends_committed() {
+    let booted = Booted { boot_id: "boot-2".into(), slot: Slot::B, on_trial: true, ..home() };
+    let mut machine = resumed(State::Committing { job: job() }, booted);
+    assert_eq!(drain(&mut machine), [Effect::MarkGood { slot: Slot::B }]);
+    // The one-shot boot was used up: the old slot runs, and the new one is tried, not trusted.
+    let mut machine = resumed(State::Committing { job: job() }, home());
+    assert_eq!(drain(&mut machine).pop(), Some(Effect::Arm { slot: Slot::B }));
+    machine.handle(Event::Armed, now(1));
+    assert_eq!(drain(&mut machine), [Effect::Reboot]);
+}
+
+#[test]
+fn the_floor_is_in_the_record_that_permits_mark_good() {
+    let booted = Booted { boot_id: "boot-1".into(), slot: Slot::B, on_trial: true, ..home() };
+    let mut machine = resumed(State::Rebooting { job: job() }, booted);
+    machine.handle(Event::CheckFailed(CheckFailure::Offline), now(1));
+    drain(&mut machine);
+    machine.handle(Event::HealthEnded(HealthVerdict::Passed), now(2));
+    let effects = drain(&mut machine);
+    assert!(matches!(&effects[..], [Effect::Persist(r), Effect::MarkGood { .. }] if r.standing.floor == 2));
+}
+
+#[test]
+fn an_outage_of_the_service_alone_rolls_nothing_back() {
+    let releases = vec![(manifest("r1", 1, 1), Nature::Good), (manifest("r2", 2, 2), Nature::Good)];
+    let mut world = World::new(ONE_SHOT, releases.clone(), vec![]);
+    world.assigned = Some(r2());
+    while world.machine.record().state.word() != "trial" {
+        world.run(1);
+    }
+    world.online = false;
+    assert!(world.run(50));
+    assert_eq!(world.loader.default, Slot::B);
+}
+
+#[test]
+fn no_contact_within_the_time_reverts_and_never_quarantines() {
+    let gate = Policy { commit_gate: CommitGate::Both { within_ms: 120_000 }, ..policy(ONE_SHOT) };
+    let mut record = fresh(gate.clone()).record().clone();
+    record.state = State::Rebooting { job: job() };
+    let booted = Booted { boot_id: "boot-1".into(), slot: Slot::B, on_trial: true, ..home() };
+    let saved = Saved::Record(Box::new(record));
+    let mut machine = Machine::resume(saved.clone(), booted.clone(), gate.clone(), now(0));
+    machine.handle(Event::CheckFailed(CheckFailure::Offline), now(1));
+    machine.handle(Event::HealthEnded(HealthVerdict::Passed), now(2));
+    assert_eq!(machine.record().state.word(), "trial");
+    machine.handle(Event::TimePassed, now(119_000));
+    machine.handle(Event::CheckFailed(CheckFailure::Offline), now(119_500));
+    assert_eq!(machine.record().state.word(), "trial");
+    machine.handle(Event::TimePassed, now(120_000));
+    assert!(matches!(machine.record().state, State::Reverting { reason: Revert::NoContact, .. }));
+    assert!(!Revert::NoContact.quarantines());
+    // Any answer is contact, a refusal too.
+    let mut machine = Machine::resume(saved, booted, gate, now(0));
+    machine.handle(Event::CheckFailed(CheckFailure::Busy { retry_after_ms: None }), now(1));
+    machine.handle(Event::HealthEnded(HealthVerdict::Passed), now(2));
+    assert_eq!(machine.record().state.word(), "committing");
+}
+
+#[test]
+fn a_trial_that_never_ends_is_reverted_at_its_deadline() {
+    let booted = Booted { boot_id: "boot-1".into(), slot: Slot::B, on_trial: true, ..home() };
+    let State::Trial { deadline_ms, .. } =
+        resumed(State::Rebooting { job: job() }, booted.clone()).record().state.clone()
+    else {
+        panic!("not in trial")
+    };
+    // The program starts again in the same boot: neither a new deadline nor another attempt.
+    let state = State::Trial { job: job(), boot_id: "boot-1".into(), deadline_ms, attempts_left: 2 };
+    let mut record = fresh(policy(ONE_SHOT)).record().clone();
+    record.state = state.clone();
+    let saved = Saved::Record(Box::new(record));
+    let machine = Machine::resume(saved.clone(), booted.clone(), policy(ONE_SHOT), now(deadline_ms - 1));
+    assert_eq!(machine.record().state, state);
+    let machine = Machine::resume(saved, booted, policy(ONE_SHOT), now(deadline_ms));
+    assert!(matches!(machine.record().state, State::Reverting { reason: Revert::HealthTimeout, .. }));
+}
+
+#[test]
+fn a_rolled_back_release_comes_back_only_by_a_newer_assignment_with_a_higher_attempt() {
+    let releases = vec![(manifest("r1", 1, 1), Nature::Good), (manifest("r2", 2, 2), Nature::FailsHealth)];
+    let mut world = World::new(ONE_SHOT, releases, vec![]);
+    world.assigned = Some(r2());
+    assert!(world.run(200));
+    for (sequence, attempt, armed) in [(1, 1, false), (1, 2, false), (7, 1, false), (8, 2, true)] {
+        world.log.clear();
+        world.assigned = Some(assigned(manifest("r2", 2, 2), sequence, attempt));
+        world.run(100);
+        assert_eq!(world.log.contains(&"arm b".to_owned()), armed, "sequence {sequence}, attempt {attempt}");
+    }
+}
+
+#[test]
+fn the_floor_holds_except_for_a_manifest_signed_for_exactly_this_floor() {
+    let low = manifest("r0", 9, 0);
+    let mut refused = fresh(policy(ONE_SHOT));
+    refused.handle(checked(assigned(low.clone(), 1, 9)), now(1));
+    assert_eq!(failed_with(&mut refused), "below-floor");
+    for (signed_for, taken) in [(1, true), (2, false), (0, false)] {
+        let manifest = Manifest { allow_downgrade_from: Some(signed_for), ..low.clone() };
+        let mut machine = fresh(policy(ONE_SHOT));
+        machine.handle(checked(assigned(manifest, 1, 1)), now(1));
+        assert_eq!(machine.record().state.word() == "planning", taken, "signed for {signed_for}");
+    }
+}
+
+#[test]
+fn other_hardware_schema_kind_or_origin_is_refused_with_its_reason() {
+    let good = manifest("r2", 2, 2);
+    let odd = [
+        (Manifest { hardware: vec!["other".into()], ..good.clone() }, "wrong-hardware"),
+        (Manifest { schema: 2, ..good.clone() }, "unknown-manifest-schema"),
+        (Manifest { kind: ReleaseKind::Oci, ..good.clone() }, "unsupported-kind"),
+        (Manifest { min_counter_from: Some(2), ..good.clone() }, "not-from-here"),
+        (
+            Manifest { artefacts: vec![good.artefacts[0].clone(), good.artefacts[0].clone()], ..good.clone() },
+            "bad-artefacts",
+        ),
+    ];
+    for (manifest, code) in odd {
+        let mut machine = fresh(policy(ONE_SHOT));
+        machine.handle(checked(assigned(manifest, 1, 1)), now(1));
+        assert_eq!(failed_with(&mut machine), code);
+        assert_eq!(machine.record().state, State::Idle);
+    }
+    let mut empty = fresh(policy(ONE_SHOT));
+    let mut a = r2();
+    a.manifest.artefacts.clear();
+    empty.handle(checked(a), now(1));
+    assert_eq!(failed_with(&mut empty), "bad-artefacts");
+}
+
+#[test]
+fn expired_metadata_a_wrong_clock_or_no_contact_change_nothing_that_runs() {
+    for failure in [
+        CheckFailure::Metadata { code: "timestamp-expired".into() },
+        CheckFailure::ClockAhead,
+        CheckFailure::Offline,
+        CheckFailure::Refused { code: "suspended".into() },
+    ] {
+        let mut machine = fresh(policy(ONE_SHOT));
+        drain(&mut machine);
+        machine.handle(Event::CheckFailed(failure), now(1));
+        assert!(drain(&mut machine).iter().all(|e| matches!(e, Effect::Note(_))));
+        let wake = machine.poll_timeout().unwrap().boottime_ms;
+        assert!(wake > 1, "asked again later, not at once");
+        machine.handle(Event::TimePassed, now(wake));
+        assert_eq!(drain(&mut machine), [Effect::FetchMetadata]);
+    }
+}
+
+#[test]
+fn retries_back_off_up_to_the_longest_poll_and_honour_retry_after() {
+    let mut machine = fresh(policy(ONE_SHOT));
+    let mut at = 1;
+    let mut longest = 0;
+    for _ in 0..40 {
+        machine.handle(Event::CheckFailed(CheckFailure::Offline), now(at));
+        let wake = machine.poll_timeout().unwrap().boottime_ms;
+        longest = longest.max(wake - at);
+        at = wake;
+        machine.handle(Event::TimePassed, now(at));
+    }
+    let max = policy(ONE_SHOT).poll_max_ms;
+    assert!(longest <= max && longest >= max / 2, "{longest}");
+    let mut machine = fresh(policy(ONE_SHOT));
+    machine.handle(Event::CheckFailed(CheckFailure::Busy { retry_after_ms: Some(3_000_000) }), now(1));
+    assert_eq!(machine.poll_timeout().unwrap().boottime_ms, 3_000_001);
+}
+
+#[test]
+fn an_expired_certificate_is_recovered_then_as_usual() {
+    let mut machine = fresh(policy(ONE_SHOT));
+    drain(&mut machine);
+    machine.handle(Event::CheckFailed(CheckFailure::CertificateExpired), now(1));
+    assert_eq!(drain(&mut machine).pop(), Some(Effect::RecoverIdentity));
+    machine.handle(Event::IdentityRecovered, now(2));
+    assert_eq!(drain(&mut machine), [Effect::FetchMetadata]);
+    machine.handle(Event::CheckFailed(CheckFailure::CertificateExpired), now(3));
+    machine.handle(Event::IdentityNotRecovered { retry_after_ms: None }, now(4));
+    assert_eq!(machine.record().state, State::Idle);
+}
+
+#[test]
+fn a_bad_delta_is_followed_by_the_whole_artefact_once() {
+    for failure in [FetchFailure::DeltaBad { detail: "output".into() }, FetchFailure::Gone] {
+        let mut machine = fetching();
+        machine.handle(fetch_failed(failure), now(2));
+        let effects = drain(&mut machine);
+        assert!(matches!(effects.last(), Some(Effect::Fetch { source: Source::Full { bytes: 4096 }, .. })));
+        assert_eq!(machine.record().state.job().unwrap().transfer.codec, "full");
+        machine.handle(fetch_failed(FetchFailure::Gone), now(3));
+        assert_eq!(failed_with(&mut machine), "artefact-gone");
+    }
+}
+
+#[test]
+fn bytes_that_stay_wrong_end_the_attempt() {
+    let mut machine = fetching();
+    for n in 0..9 {
+        machine.handle(fetch_failed(FetchFailure::DigestMismatch { detail: "block".into() }), now(2 + n));
+    }
+    assert_eq!(failed_with(&mut machine), "digest-mismatch");
+    assert_eq!(machine.record().state, State::Idle);
+}
+
+#[test]
+fn what_reads_back_wrong_is_surveyed_again_and_then_given_up() {
+    let mut machine = fetching();
+    for _ in 0..3 {
+        machine.handle(whole(), now(2));
+        machine.handle(Event::VerifyFailed { detail: "rootfs".into() }, now(3));
+        machine.handle(survey(), now(4));
+        machine.handle(Event::SlotMarkedBad, now(4));
+    }
+    assert_eq!(failed_with(&mut machine), "digest-mismatch");
+}
+
+#[test]
+fn a_full_disk_ends_the_attempt_with_its_code() {
+    let mut machine = fresh(policy(ONE_SHOT));
+    machine.handle(checked(r2()), now(1));
+    let Event::Surveyed(mut survey) = survey() else { panic!() };
+    survey.free_bytes = Some(4095);
+    machine.handle(Event::Surveyed(survey), now(2));
+    assert_eq!(failed_with(&mut machine), "disk-full");
+    let mut machine = fetching();
+    machine.handle(fetch_failed(FetchFailure::NoSpace { detail: "ENOSPC".into() }), now(2));
+    assert_eq!(failed_with(&mut machine), "disk-full");
+    // The same assignment is not begun again.
+    machine.handle(Event::CheckWanted, now(3));
+    drain(&mut machine);
+    machine.handle(checked(r2()), now(4));
+    assert_eq!(machine.record().state, State::Idle);
+}
+
+#[test]
+fn a_lost_link_keeps_what_is_there_and_waits() {
+    let mut machine = fetching();
+    machine.handle(fetch_failed(FetchFailure::Offline { retry_after_ms: Some(20_000) }), now(10));
+    assert!(drain(&mut machine).is_empty());
+    assert_eq!(machine.poll_timeout().unwrap().boottime_ms, 20_010);
+    machine.handle(Event::TimePassed, now(20_010));
+    assert!(matches!(drain(&mut machine).pop(), Some(Effect::Fetch { source: Source::Delta { .. }, .. })));
+    assert_eq!(machine.record().state.job().unwrap().transfer.bytes, 5);
+}
+
+#[test]
+fn a_newer_assignment_supersedes_only_before_arming() {
+    let mut machine = staged();
+    machine.handle(checked(assigned(manifest("r5", 5, 3), 2, 1)), now(4));
+    assert_eq!(machine.record().state.job().unwrap().manifest.release.as_str(), "r5");
+    assert_eq!(machine.record().state.word(), "planning");
+    // The same release under a newer assignment keeps what is staged.
+    let mut machine = staged();
+    machine.handle(checked(assigned(manifest("r2", 2, 2), 2, 1)), now(4));
+    assert_eq!(machine.record().state.word(), "arming");
+    assert_eq!(machine.record().state.job().unwrap().assignment.sequence, 2);
+    // In a trial it waits its turn.
+    let booted = Booted { boot_id: "boot-1".into(), slot: Slot::B, on_trial: true, ..home() };
+    let mut machine = resumed(State::Rebooting { job: job() }, booted);
+    machine.handle(checked(assigned(manifest("r5", 5, 3), 2, 1)), now(1));
+    assert_eq!(machine.record().state.word(), "trial");
+    // An older one is nothing.
+    let mut machine = staged();
+    machine.handle(checked(assigned(manifest("r5", 5, 3), 0, 1)), now(4));
+    assert_eq!(machine.record().state.word(), "staged");
+}
+
+#[test]
+fn a_journal_not_understood_runs_what_is_good_and_keeps_the_highest_counter() {
+    let other = Some(installed(&manifest("r5", 5, 3)));
+    let mut machine = Machine::resume(
+        Saved::NotUnderstood,
+        Booted { other: other.clone(), ..home() },
+        policy(ONE_SHOT),
+        now(0),
+    );
+    assert_eq!(machine.record().standing.floor, 3);
+    assert!(drain(&mut machine).contains(&Effect::Note(Note::JournalNotUnderstood)));
+    // On trial without a journal: back to the slot that is known.
+    let booted = Booted { slot: Slot::B, on_trial: true, other, ..home() };
+    let mut machine = Machine::resume(Saved::NotUnderstood, booted, policy(ONE_SHOT), now(0));
+    assert_eq!(drain(&mut machine).pop(), Some(Effect::Revert { to: Slot::A }));
+    let schema = Record { schema: 99, ..machine.record().clone() };
+    let machine = Machine::resume(Saved::Record(Box::new(schema)), home(), policy(ONE_SHOT), now(0));
+    assert_eq!(machine.record().schema, RECORD_SCHEMA);
+}
+
+#[test]
+fn what_runs_already_is_confirmed_and_not_fetched() {
+    let mut machine = fresh(policy(ONE_SHOT));
+    drain(&mut machine);
+    machine.handle(checked(assigned(manifest("r1", 1, 1), 4, 1)), now(1));
+    let effects = drain(&mut machine);
+    assert!(matches!(&effects[0], Effect::Report(f) if f.progress == Progress::Confirmed && f.evidence));
+    assert_eq!(machine.record().state, State::Idle);
+}
+
+#[test]
+fn too_many_changes_quarantine_a_release() {
+    let mut machine = Machine::resume(
+        Saved::Nothing,
+        home(),
+        Policy { max_changes: 3, ..policy(ONE_SHOT) },
+        now(0),
+    );
+    for event in [checked(r2()), survey(), Event::SlotMarkedBad, whole()] {
+        machine.handle(event, now(1));
+    }
+    machine.handle(Event::VerifyFailed { detail: "x".into() }, now(2));
+    assert_eq!(failed_with(&mut machine), "too-many-changes");
+    assert_eq!(machine.record().standing.quarantine.len(), 1);
+}
+
+#[test]
+fn a_boot_loader_that_forgets_mark_good_is_told_again_and_checks_go_on() {
+    let mut machine = resumed(State::Idle, Booted { on_trial: true, ..home() });
+    assert_eq!(drain(&mut machine), [Effect::MarkGood { slot: Slot::A }]);
+    machine.handle(Event::NotMarkedGood { detail: "read-only".into() }, now(1));
+    assert_eq!(drain(&mut machine).pop(), Some(Effect::FetchMetadata));
+    machine.handle(Event::CheckFailed(CheckFailure::Offline), now(2));
+    assert!(machine.poll_timeout().unwrap().boottime_ms > 2);
+}
+
+#[test]
+fn a_fallback_that_does_not_boot_is_not_tried_for_ever() {
+    let booted = |n: u32| Booted { boot_id: format!("boot-{n}"), slot: Slot::B, on_trial: true, ..home() };
+    let mut state = State::Reverting { job: job(), reason: Revert::HealthFailed, reboots: 0, detail: None };
+    for n in 0..3 {
+        let mut machine = resumed(state, booted(n));
+        machine.handle(Event::RevertDone, now(1));
+        assert_eq!(drain(&mut machine).pop(), Some(Effect::Reboot));
+        state = machine.record().state.clone();
+    }
+    let mut machine = resumed(state, booted(9));
+    assert_eq!(failed_with(&mut machine), "fallback-does-not-boot");
+    assert_eq!(machine.record().standing.slot, Slot::B);
+}
