@@ -53,7 +53,7 @@ pub(super) fn show_evidence(format: Format, answer: &Value) -> anyhow::Result<()
     if format == Format::Json {
         return crate::output::json(answer);
     }
-    one(format, answer)?;
+    one(format, &answer["enrollment"])?;
     println!();
     let checks = answer["checks"].as_array().cloned().unwrap_or_default();
     show(format, &checks, || Rows {

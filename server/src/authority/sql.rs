@@ -1,0 +1,78 @@
+//! Table `ek_roots`.
+
+use crate::db::{Error, Tx};
+use holdfast_proto::Bytes;
+use holdfast_proto::api::authority::EkRoot;
+use sqlx::Row as _;
+
+/// An anchor with its certificates.
+#[derive(Debug, Clone)]
+pub struct EkAnchor {
+    pub shown: EkRoot,
+    /// DER.
+    pub certificate: Vec<u8>,
+    /// DER.
+    pub intermediates: Vec<Vec<u8>>,
+}
+
+pub(super) async fn has_ek_root(tx: &mut Tx, tenant: &str, fingerprint: &str) -> Result<bool, Error> {
+    let row = sqlx::query("SELECT id FROM ek_roots WHERE tenant_id = $1 AND fingerprint = $2")
+        .bind(tenant)
+        .bind(fingerprint)
+        .fetch_optional(tx.conn())
+        .await?;
+    Ok(row.is_some())
+}
+
+pub(super) async fn insert_ek_root(tx: &mut Tx, tenant: &str, anchor: &EkAnchor) -> Result<(), Error> {
+    let shown = &anchor.shown;
+    let intermediates: Vec<Bytes> = anchor.intermediates.iter().map(|der| Bytes(der.clone())).collect();
+    sqlx::query(
+        "INSERT INTO ek_roots (tenant_id, id, fingerprint, subject, class, certifies, certificate, \
+         intermediates, not_after, added_by, added_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    )
+    .bind(tenant)
+    .bind(shown.id.as_str())
+    .bind(shown.fingerprint.as_str())
+    .bind(shown.subject.as_str())
+    .bind(crate::db::json(&shown.class))
+    .bind(crate::db::json(&shown.certifies))
+    .bind(anchor.certificate.as_slice())
+    .bind(crate::db::json(&intermediates))
+    .bind(shown.not_after)
+    .bind(shown.added_by.as_str())
+    .bind(shown.added_at)
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Every anchor of the tenant, oldest first.
+pub async fn ek_roots(tx: &mut Tx, tenant: &str) -> Result<Vec<EkAnchor>, Error> {
+    let rows = sqlx::query(
+        "SELECT id, subject, fingerprint, class, certifies, not_after, added_by, added_at, certificate, \
+         intermediates FROM ek_roots WHERE tenant_id = $1 ORDER BY added_at, id",
+    )
+    .bind(tenant)
+    .fetch_all(tx.conn())
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let intermediates: Vec<Bytes> = crate::db::from_json(&row, 9)?;
+            Ok(EkAnchor {
+                shown: EkRoot {
+                    id: row.try_get(0)?,
+                    subject: row.try_get(1)?,
+                    fingerprint: row.try_get(2)?,
+                    class: crate::db::from_json(&row, 3)?,
+                    certifies: crate::db::from_json(&row, 4)?,
+                    not_after: row.try_get(5)?,
+                    added_by: row.try_get(6)?,
+                    added_at: row.try_get(7)?,
+                },
+                certificate: row.try_get(8)?,
+                intermediates: intermediates.into_iter().map(|der| der.0).collect(),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,116 @@
+//! The database: pool, dialects, named transactions, leases. No tables here; each noun has its `sql.rs`.
+//!
+//! One typed query style on both dialects (sqlx's `Any` driver, `$1` placeholders): ids TEXT, times BIGINT
+//! Unix seconds, bytes BLOB/BYTEA, flags BIGINT 0/1. SQL differs only where [`Tx::dialect`] is asked.
+
+mod error;
+pub mod lease;
+mod tx;
+
+pub use error::{Error, Retryable};
+pub use tx::{Attempts, Tx};
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{AnyPool, Executor as _};
+use std::path::Path;
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The embedded tenant. Every table has `tenant_id`; the tenant always comes from the authenticated actor.
+pub const DEFAULT_TENANT: &str = "default";
+
+/// Which SQL is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// A database and its pool. Cheap to clone.
+#[derive(Clone)]
+pub struct Db {
+    pool: AnyPool,
+    dialect: Dialect,
+    /// SQLite has one writer: waiting here is fair, its own busy loop is not.
+    writer: Arc<tokio::sync::Mutex<()>>,
+}
+
+const BUSY_TIMEOUT_MS: u64 = 10_000;
+const SQLITE_PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+     PRAGMA busy_timeout = 10000; PRAGMA wal_autocheckpoint = 1000;";
+
+impl Db {
+    /// Opens `sqlite:///path` or `postgres://...`; a missing SQLite file is created (mode 0600).
+    pub async fn open(url: &str, max_connections: u32) -> Result<Self, Error> {
+        sqlx::any::install_default_drivers();
+        let dialect = if url.starts_with("sqlite:") {
+            Dialect::Sqlite
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            Dialect::Postgres
+        } else {
+            let scheme = url.split(':').next().unwrap_or_default().to_owned();
+            return Err(Error::Scheme { scheme });
+        };
+        let options = AnyConnectOptions::from_str(url)?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(Duration::from_millis(BUSY_TIMEOUT_MS))
+            .after_connect(move |conn, _| {
+                Box::pin(async move {
+                    if dialect == Dialect::Sqlite {
+                        conn.execute(SQLITE_PRAGMAS).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .connect_with(options)
+            .await?;
+        Ok(Self { pool, dialect, writer: Arc::default() })
+    }
+
+    /// The URL of a SQLite file, created when absent.
+    pub fn sqlite_url(path: &Path) -> String {
+        format!("sqlite://{}?mode=rwc", path.display())
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Applies the migrations that this program carries and the database lacks.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        let migrator = match self.dialect {
+            Dialect::Sqlite => &sqlx::migrate!("../migrations/sqlite"),
+            Dialect::Postgres => &sqlx::migrate!("../migrations/postgres"),
+        };
+        migrator.run(&self.pool).await?;
+        Ok(())
+    }
+
+    /// True when the database answers.
+    pub async fn is_alive(&self) -> bool {
+        let query = sqlx::query("SELECT 1").execute(&self.pool);
+        matches!(tokio::time::timeout(Duration::from_secs(2), query).await, Ok(Ok(_)))
+    }
+
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// A value as JSON text, for columns that hold lists and maps.
+pub fn json<T: serde::Serialize>(value: &T) -> String {
+    // Unwrap safety: our own wire types have string keys and no failing serializers.
+    serde_json::to_string(value).expect("a wire type is JSON")
+}
+
+/// The inverse of [`json`]; a text that does not read is a decode error of that column.
+pub fn from_json<T: serde::de::DeserializeOwned>(
+    row: &sqlx::any::AnyRow,
+    index: usize,
+) -> Result<T, sqlx::Error> {
+    let text: String = sqlx::Row::try_get(row, index)?;
+    serde_json::from_str(&text)
+        .map_err(|source| sqlx::Error::ColumnDecode { index: index.to_string(), source: source.into() })
+}

@@ -1,0 +1,146 @@
+//! Named transactions: run, commit, and on a lost race run again ([`crate::tx!`]).
+
+use super::{Db, Dialect, Error, Retryable};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection, Transaction};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedMutexGuard;
+
+const TRIES: u32 = 8;
+
+/// What a noun's `sql.rs` speaks to: a transaction ([`crate::tx!`]) or a plain connection ([`Db::read`]).
+pub struct Tx {
+    inner: Inner,
+    dialect: Dialect,
+}
+
+enum Inner {
+    /// The guard is SQLite's one writer; it goes after the transaction.
+    Transaction(Transaction<'static, Any>, #[expect(dead_code, reason = "held")] Option<OwnedMutexGuard<()>>),
+    Connection(PoolConnection<Any>),
+}
+
+/// Runs a block in one transaction and commits when it ends Ok: `tx!(state.db, "noun.verb", |tx| { .. Ok(x) })`.
+///
+/// On a lost race (serialisation failure, deadlock, busy) the block is run again from its start, so it must
+/// change nothing but the database. `?` and `return` leave the block, not the function. The error type is any
+/// that is [`Retryable`](crate::db::Retryable) and made from [`Error`](crate::db::Error); where it cannot be
+/// inferred, end the block with `Ok::<_, Refusal>(x)`.
+///
+/// A macro and not a function over a closure, because a future that borrows both the transaction and the
+/// caller's variables cannot be shown to be `Send` through a closure's type.
+#[macro_export]
+macro_rules! tx {
+    ($db:expr, $name:expr, |$tx:ident| $body:expr) => {{
+        let mut attempts = $db.attempts($name);
+        loop {
+            let mut begun = match attempts.begin().await {
+                Ok(begun) => begun,
+                Err(error) => match attempts.lost(error).await {
+                    None => continue,
+                    Some(error) => break Err(::core::convert::From::from(error)),
+                },
+            };
+            let ended = {
+                let $tx = &mut begun;
+                async { $body }.await
+            };
+            if let Some(ended) = attempts.end(begun, ended).await {
+                break ended;
+            }
+        }
+    }};
+}
+
+/// The tries of one named transaction.
+pub struct Attempts<'d> {
+    db: &'d Db,
+    name: &'static str,
+    made: u32,
+}
+
+impl Tx {
+    /// The connection, for `query.execute(tx.conn())`.
+    pub fn conn(&mut self) -> &mut AnyConnection {
+        match &mut self.inner {
+            Inner::Transaction(transaction, _) => transaction,
+            Inner::Connection(connection) => connection,
+        }
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+}
+
+impl Db {
+    /// For [`crate::tx!`].
+    pub fn attempts(&self, name: &'static str) -> Attempts<'_> {
+        Attempts { db: self, name, made: 0 }
+    }
+
+    /// A connection for reading, outside any transaction: each statement sees the newest commit.
+    pub async fn read(&self) -> Result<Tx, Error> {
+        Ok(Tx { inner: Inner::Connection(self.pool.acquire().await?), dialect: self.dialect })
+    }
+}
+
+impl Attempts<'_> {
+    /// SQLite: BEGIN IMMEDIATE; PostgreSQL: SERIALIZABLE.
+    pub async fn begin(&mut self) -> Result<Tx, Error> {
+        self.made += 1;
+        let dialect = self.db.dialect;
+        let (writer, begin) = match dialect {
+            Dialect::Sqlite => (Some(Arc::clone(&self.db.writer).lock_owned().await), "BEGIN IMMEDIATE"),
+            Dialect::Postgres => (None, "BEGIN ISOLATION LEVEL SERIALIZABLE"),
+        };
+        let transaction = self.db.pool.begin_with(begin).await?;
+        Ok(Tx { inner: Inner::Transaction(transaction, writer), dialect })
+    }
+
+    /// Commits or rolls back; `None`: the race was lost, run the block again.
+    pub async fn end<T, E: From<Error> + Retryable>(
+        &mut self,
+        tx: Tx,
+        result: Result<T, E>,
+    ) -> Option<Result<T, E>> {
+        let Inner::Transaction(transaction, writer) = tx.inner else { return Some(result) };
+        let result = match result {
+            Ok(value) => match transaction.commit().await {
+                Ok(()) => return Some(Ok(value)),
+                Err(error) => Err(E::from(Error::from(error))),
+            },
+            Err(error) => {
+                // A failed rollback means that the connection is gone, and the transaction with it.
+                let _ = transaction.rollback().await;
+                Err(error)
+            }
+        };
+        drop(writer);
+        match result {
+            Err(error) if error.is_retryable() => {
+                if self.made >= TRIES {
+                    return Some(Err(Error::Contended { name: self.name, tries: TRIES }.into()));
+                }
+                self.pause().await;
+                None
+            }
+            other => Some(other),
+        }
+    }
+
+    /// A begin that failed; `None`: try again.
+    pub async fn lost(&mut self, error: Error) -> Option<Error> {
+        if self.made >= TRIES || !error.is_retryable() {
+            return Some(error);
+        }
+        self.pause().await;
+        None
+    }
+
+    async fn pause(&self) {
+        tracing::debug!(tx.name = self.name, attempt = self.made, "a transaction lost a race");
+        tokio::time::sleep(Duration::from_millis(crate::chance::below(10 << self.made))).await;
+    }
+}

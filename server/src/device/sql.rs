@@ -1,0 +1,320 @@
+//! Table `devices`.
+
+use crate::ca::{Certificate, CertificateState};
+use crate::db::{Error, Tx, from_json, json};
+use crate::http::auth;
+use holdfast_proto::DeviceId;
+use holdfast_proto::api::device::{Device, DeviceState, RootClass, Tier};
+use holdfast_proto::enroll::AttestKind;
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+use std::collections::BTreeMap;
+
+/// A device's row.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// What operators see.
+    pub device: Device,
+    pub kind: Option<AttestKind>,
+    pub site: Option<String>,
+    /// Expected by the claim.
+    pub claimed_ek_hash: Option<holdfast_proto::Digest>,
+    pub ak_name: Option<Vec<u8>>,
+    /// SubjectPublicKeyInfo of the certified key.
+    pub device_key: Option<Vec<u8>>,
+}
+
+const COLUMNS: &str = "id, serial, model, state, tier, root_class, labels, ek_hash, release_name, slot, \
+     certificate_serial, certificate_not_after, last_seen, version, kind, site, claimed_ek_hash, ak_name, device_key";
+
+fn word<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &str) -> Result<Option<T>, sqlx::Error> {
+    let Some(text) = row.try_get::<Option<String>, _>(column)? else { return Ok(None) };
+    serde_json::from_value(serde_json::Value::String(text))
+        .map(Some)
+        .map_err(|source| sqlx::Error::ColumnDecode { index: column.to_owned(), source: source.into() })
+}
+
+/// A word of the wire as the text that the column holds.
+pub(crate) fn text_of<T: serde::Serialize>(value: &T) -> String {
+    json(value).trim_matches('"').to_owned()
+}
+
+fn missing(column: &str) -> sqlx::Error {
+    sqlx::Error::ColumnDecode { index: column.to_owned(), source: "unexpected null".into() }
+}
+
+fn record(row: &AnyRow) -> Result<Record, sqlx::Error> {
+    Ok(Record {
+        device: Device {
+            id: DeviceId::new(row.try_get::<String, _>("id")?),
+            serial: row.try_get("serial")?,
+            model: row.try_get("model")?,
+            state: word(row, "state")?.ok_or_else(|| missing("state"))?,
+            tier: word(row, "tier")?,
+            root_class: word(row, "root_class")?,
+            labels: from_json(row, 6)?,
+            ek_hash: word(row, "ek_hash")?,
+            release: word(row, "release_name")?,
+            slot: row.try_get("slot")?,
+            certificate_serial: row.try_get("certificate_serial")?,
+            certificate_not_after: row.try_get("certificate_not_after")?,
+            last_seen: row.try_get("last_seen")?,
+            version: row.try_get("version")?,
+        },
+        kind: word(row, "kind")?,
+        site: row.try_get("site")?,
+        claimed_ek_hash: word(row, "claimed_ek_hash")?,
+        ak_name: row.try_get("ak_name")?,
+        device_key: row.try_get("device_key")?,
+    })
+}
+
+/// The device behind a certificate, and that certificate's row: one query, since it is asked on every request.
+pub(super) async fn by_certificate(
+    tx: &mut Tx,
+    serial: &str,
+) -> Result<Option<(auth::Device, Certificate)>, Error> {
+    let row = sqlx::query(
+        "SELECT d.tenant_id, d.id, d.state, d.tier, d.site, d.labels, c.issuer, c.profile, c.not_before, \
+         c.not_after, c.state AS certificate_state, c.certificate FROM certificates c \
+         JOIN devices d ON d.tenant_id = c.tenant_id AND d.id = c.subject \
+         WHERE c.serial = $1 AND c.profile = 'device'",
+    )
+    .bind(serial)
+    .fetch_optional(tx.conn())
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let der: Vec<u8> = row.try_get("certificate")?;
+    let device = auth::Device {
+        tenant: row.try_get("tenant_id")?,
+        id: DeviceId::new(row.try_get::<String, _>("id")?),
+        state: word(&row, "state")?.ok_or_else(|| missing("state"))?,
+        tier: word(&row, "tier")?.unwrap_or(Tier::T0),
+        site: row.try_get("site")?,
+        labels: from_json(&row, 5)?,
+        certificate: serial.to_owned(),
+        certificate_der: der.clone(),
+    };
+    let issued = row.try_get::<String, _>("certificate_state")? == "issued";
+    let certificate = Certificate {
+        serial: serial.to_owned(),
+        issuer: row.try_get("issuer")?,
+        profile: row.try_get("profile")?,
+        subject: device.id.as_str().to_owned(),
+        not_before: row.try_get("not_before")?,
+        not_after: row.try_get("not_after")?,
+        state: if issued { CertificateState::Issued } else { CertificateState::Revoked },
+        der,
+    };
+    Ok(Some((device, certificate)))
+}
+
+async fn one(tx: &mut Tx, tenant: &str, column: &str, value: &str) -> Result<Option<Record>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM devices WHERE tenant_id = $1 AND {column} = $2");
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant).bind(value);
+    Ok(query.fetch_optional(tx.conn()).await?.map(|row| record(&row)).transpose()?)
+}
+
+pub(super) async fn by_id(tx: &mut Tx, tenant: &str, id: &str) -> Result<Option<Record>, Error> {
+    one(tx, tenant, "id", id).await
+}
+
+pub(super) async fn by_serial(tx: &mut Tx, tenant: &str, serial: &str) -> Result<Option<Record>, Error> {
+    one(tx, tenant, "serial", serial).await
+}
+
+pub(super) async fn by_ek(tx: &mut Tx, tenant: &str, ek_hash: &str) -> Result<Option<Record>, Error> {
+    one(tx, tenant, "ek_hash", ek_hash).await
+}
+
+/// Whose claim expects this endorsement key.
+pub(super) async fn by_claimed_ek(tx: &mut Tx, tenant: &str, ek_hash: &str) -> Result<Option<Record>, Error> {
+    one(tx, tenant, "claimed_ek_hash", ek_hash).await
+}
+
+/// Which devices; empty text matches all.
+#[derive(Debug, Default)]
+pub struct Filter<'a> {
+    pub state: &'a str,
+    pub serial: &'a str,
+    pub model: &'a str,
+}
+
+/// In the order of ids, after `after`.
+pub(super) async fn list(
+    tx: &mut Tx,
+    tenant: &str,
+    filter: &Filter<'_>,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Record>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM devices WHERE tenant_id = $1 AND id > $2 AND ($3 = '' OR state = $3) \
+         AND ($4 = '' OR serial = $4) AND ($5 = '' OR model = $5) ORDER BY id LIMIT $6"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(tenant)
+        .bind(after)
+        .bind(filter.state)
+        .bind(filter.serial)
+        .bind(filter.model)
+        .bind(limit)
+        .fetch_all(tx.conn())
+        .await?;
+    Ok(rows.iter().map(record).collect::<Result<_, _>>()?)
+}
+
+/// A claim to be.
+pub(super) struct NewDevice<'a> {
+    pub(super) id: &'a str,
+    pub(super) serial: &'a str,
+    pub(super) model: &'a str,
+    pub(super) labels: &'a BTreeMap<String, String>,
+    pub(super) claimed_ek_hash: Option<String>,
+    pub(super) created_by: &'a str,
+}
+
+pub(super) async fn insert(tx: &mut Tx, tenant: &str, new: &NewDevice<'_>, now: i64) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO devices (tenant_id, id, serial, model, state, labels, claimed_ek_hash, created_by, \
+         created_at, updated_at, version) VALUES ($1, $2, $3, $4, 'PENDING', $5, $6, $7, $8, $8, 1)",
+    )
+    .bind(tenant)
+    .bind(new.id)
+    .bind(new.serial)
+    .bind(new.model)
+    .bind(json(new.labels))
+    .bind(new.claimed_ek_hash.as_deref())
+    .bind(new.created_by)
+    .bind(now)
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Compare-and-set of the state: true if the row was in `from` at `version`.
+pub(super) async fn set_state(
+    tx: &mut Tx,
+    tenant: &str,
+    id: &str,
+    (from, version): (DeviceState, i64),
+    to: DeviceState,
+    reason: &str,
+    now: i64,
+) -> Result<bool, Error> {
+    let done = sqlx::query(
+        "UPDATE devices SET state = $5, state_reason = $6, updated_at = $7, version = version + 1 \
+         WHERE tenant_id = $1 AND id = $2 AND state = $3 AND version = $4",
+    )
+    .bind(tenant)
+    .bind(id)
+    .bind(text_of(&from))
+    .bind(version)
+    .bind(text_of(&to))
+    .bind(reason)
+    .bind(now)
+    .execute(tx.conn())
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn set_labels(
+    tx: &mut Tx,
+    tenant: &str,
+    id: &str,
+    version: i64,
+    labels: &BTreeMap<String, String>,
+    now: i64,
+) -> Result<bool, Error> {
+    let done = sqlx::query(
+        "UPDATE devices SET labels = $4, updated_at = $5, version = version + 1 \
+         WHERE tenant_id = $1 AND id = $2 AND version = $3",
+    )
+    .bind(tenant)
+    .bind(id)
+    .bind(version)
+    .bind(json(labels))
+    .bind(now)
+    .execute(tx.conn())
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// What an enrolment proved.
+#[derive(Debug, Clone)]
+pub struct Proven {
+    pub kind: AttestKind,
+    pub tier: Tier,
+    pub root_class: RootClass,
+    pub ek_hash: Option<holdfast_proto::Digest>,
+    pub ak_name: Option<Vec<u8>>,
+    pub device_key: Vec<u8>,
+    pub certificate_serial: String,
+    pub certificate_not_after: i64,
+}
+
+/// Writes what was proved and issued; true if the row was at `version`.
+pub(super) async fn set_proven(
+    tx: &mut Tx,
+    tenant: &str,
+    id: &str,
+    version: i64,
+    proven: &Proven,
+    now: i64,
+) -> Result<bool, Error> {
+    let done = sqlx::query(
+        "UPDATE devices SET kind = $4, tier = $5, root_class = $6, ek_hash = $7, ak_name = $8, device_key = $9, \
+         certificate_serial = $10, certificate_not_after = $11, updated_at = $12, version = version + 1 \
+         WHERE tenant_id = $1 AND id = $2 AND version = $3",
+    )
+    .bind(tenant)
+    .bind(id)
+    .bind(version)
+    .bind(text_of(&proven.kind))
+    .bind(text_of(&proven.tier))
+    .bind(text_of(&proven.root_class))
+    .bind(proven.ek_hash.map(|hash| hash.to_hex()))
+    .bind(proven.ak_name.as_deref())
+    .bind(proven.device_key.as_slice())
+    .bind(proven.certificate_serial.as_str())
+    .bind(proven.certificate_not_after)
+    .bind(now)
+    .execute(tx.conn())
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// What the device last said it runs, and when; no new version: it is no operator's edit.
+pub(super) async fn set_running(
+    tx: &mut Tx,
+    tenant: &str,
+    id: &str,
+    release: Option<&str>,
+    slot: &str,
+    now: i64,
+) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE devices SET release_name = $3, slot = $4, last_seen = $5 WHERE tenant_id = $1 AND id = $2",
+    )
+    .bind(tenant)
+    .bind(id)
+    .bind(release)
+    .bind(slot)
+    .bind(now)
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn set_last_seen(tx: &mut Tx, tenant: &str, id: &str, at: i64) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE devices SET last_seen = $3 WHERE tenant_id = $1 AND id = $2 \
+         AND (last_seen IS NULL OR last_seen < $3)",
+    )
+    .bind(tenant)
+    .bind(id)
+    .bind(at)
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}

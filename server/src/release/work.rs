@@ -1,0 +1,87 @@
+//! The worker that builds deltas: one at a time, each costed by every codec, the cheapest published.
+
+use super::{ops, sql};
+use crate::refusal::Refusal;
+use crate::repo::BlobRow;
+use crate::state::AppState;
+use crate::tx;
+use holdfast_delta::encode::Budget;
+use holdfast_delta::plan::{Plan, cheapest};
+use holdfast_proto::Digest;
+use holdfast_proto::manifest::DeltaCustom;
+use std::sync::Arc;
+
+/// RAM that every device has for applying (updates: at most 8 MiB in all for plain images).
+const DEVICE_RAM_BYTES: u64 = 8 << 20;
+
+/// Builds every delta that waits. May run twice: the second finds its row no longer queued.
+pub async fn build(state: AppState) -> Result<(), Refusal> {
+    let tenant = state.repo.tenant.clone();
+    while let Some((base, output)) = sql::delta_next(&mut state.db.read().await?, &tenant).await? {
+        match build_one(&state, base, output).await {
+            Ok(Some(reason)) => decline(&state, &tenant, base, output, &reason).await?,
+            Ok(None) => {}
+            Err(refusal) => {
+                tracing::warn!(delta.base = %base, delta.output = %output, error.chain = %refusal.chain(), "a delta could not be built");
+                decline(&state, &tenant, base, output, "it could not be built within its limits; the log has the cause").await?;
+            }
+        }
+        state.wake_rollouts.wake();
+    }
+    Ok(())
+}
+
+async fn decline(state: &AppState, tenant: &str, base: Digest, output: Digest, reason: &str) -> Result<(), Refusal> {
+    tx!(state.db, "delta.decline", |tx| {
+        sql::delta_declined(tx, tenant, base, output, reason).await?;
+        Ok::<_, Refusal>(())
+    })
+}
+
+/// None: published; otherwise why not.
+async fn build_one(state: &AppState, base: Digest, output: Digest) -> Result<Option<String>, Refusal> {
+    let repo = state.repo.clone();
+    let plan = tokio::task::spawn_blocking(move || -> Result<Plan, Refusal> {
+        let read = |digest: Digest| {
+            let path = repo.blobs.path(digest).ok_or_else(|| Refusal::not_found(format_args!("blob {digest}")))?;
+            std::fs::read(path).map_err(Refusal::internal)
+        };
+        let (old, new) = (read(base)?, read(output)?);
+        let budget = Budget::for_images(old.len() as u64, new.len() as u64);
+        cheapest(&old, &new, DEVICE_RAM_BYTES, &budget).map_err(Refusal::internal)
+    })
+    .await
+    .map_err(Refusal::internal)??;
+    let full_bytes = plan.full_bytes;
+    let Some(best) = plan.candidates.into_iter().find(|candidate| candidate.codec != holdfast_delta::Codec::Full) else {
+        let why: Vec<String> = plan.refused.iter().map(|(codec, why)| format!("{codec}: {why:?}")).collect();
+        return Ok(Some(format!("no delta is worth it against {full_bytes} bytes in full ({})", why.join("; "))));
+    };
+    let now = state.now();
+    let bytes = Arc::new(best.encoded.bytes);
+    let patch = crate::repo::publish::sha256(&bytes);
+    let store = Arc::clone(&state.repo.blobs);
+    let to_store = Arc::clone(&bytes);
+    let stored = tokio::task::spawn_blocking(move || {
+        let mut incoming = store.begin(patch, to_store.len() as u64)?;
+        incoming.write(&to_store)?;
+        incoming.finish()
+    })
+    .await
+    .map_err(Refusal::internal)??;
+    let custom = DeltaCustom { base, output, codec: best.codec.to_string(), ram_bytes: best.ram, block_root: stored.block_root };
+    let built = sql::OfferedDelta { custom, patch, length: stored.length };
+    let repo = &state.repo;
+    tx!(state.db, "delta.publish", |tx| {
+        let row = BlobRow { sha256: stored.sha256, length: stored.length, block_root: stored.block_root };
+        repo.blob_note(tx, &row, now).await?;
+        if sql::delta_built(tx, &repo.tenant, &built).await? {
+            let deltas = ops::deltas_offered(tx, &repo.tenant).await?;
+            repo.resign(tx, Some(&deltas), now).await?;
+            let resource = format!("delta/{base}-{output}");
+            let reason = format!("{}: {} of {full_bytes} bytes", built.custom.codec, built.length);
+            ops::note(repo, tx, &crate::audit::Actor::Service("delta-worker"), "delta.publish", &resource, &reason, now).await?;
+        }
+        Ok::<_, Refusal>(None)
+    })
+}

@@ -1,0 +1,102 @@
+//! `holdfastd all`: the whole service in one process, with embedded defaults.
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::http::listen::{Bounds, serve};
+use crate::http::tls;
+use crate::keyring::Restored;
+use crate::state::AppState;
+use crate::work::{Wake, spawn};
+use anyhow::Context as _;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// A service that listens.
+pub struct Running {
+    pub state: AppState,
+    /// `https://127.0.0.1:<port>`.
+    pub url: String,
+    listener: TcpListener,
+}
+
+/// Binds, opens everything, and is ready to [`Running::serve`].
+pub async fn start(config: Config, clock: Clock, restored: Restored) -> anyhow::Result<Running> {
+    let address = config.listen.address;
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let bound = listener.local_addr()?;
+    let host = if bound.ip().is_unspecified() { "127.0.0.1".to_owned() } else { bound.ip().to_string() };
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let url = format!("https://{host}:{}", bound.port());
+    let state = AppState::open(config, clock, &url, restored).await?;
+    Ok(Running { state, url, listener })
+}
+
+impl Running {
+    /// Serves until `stop` ends, then drains.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let state = self.state;
+        let roots = [state.ca.root.certificate.clone()];
+        let tls = Arc::new(tls::server_config(Arc::clone(&state.server_certificate), &roots)?);
+        let bounds = Bounds {
+            max_connections: state.config.listen.max_connections,
+            handshake: Duration::from_secs(10),
+            drain: Duration::from_secs(state.config.listen.drain_s),
+        };
+        let jobs = jobs(&state);
+        serve(self.listener, tls, super::router::service(state.clone()), bounds, stop).await;
+        for job in jobs {
+            job.abort();
+        }
+        state.db.close().await;
+        Ok(())
+    }
+}
+
+/// Every periodic job, one line each.
+fn jobs(state: &AppState) -> Vec<tokio::task::JoinHandle<()>> {
+    vec![spawn(
+        "server-certificate",
+        state.clone(),
+        Duration::from_secs(30 * 86_400),
+        Wake::default(),
+        |state| async move { state.renew_server_certificate().await.map_err(crate::refusal::Refusal::internal) },
+    )]
+}
+
+/// Runs until SIGTERM or SIGINT; says on standard output, and in `ready.json`, where it listens.
+pub async fn run(config: Config, restored: Restored) -> anyhow::Result<()> {
+    let ready_file = config.data_dir.join("ready.json");
+    let running = start(config, Clock::system(), restored).await?;
+    let ready = serde_json::json!({
+        "url": running.url,
+        "public_url": running.state.public_url,
+        "pid": std::process::id(),
+        "ca": running.state.config.data_dir.join("ca.pem"),
+        "tokens": running.state.config.data_dir.join("tokens.json"),
+    });
+    crate::keyring::kek::write_private(&ready_file, &serde_json::to_vec_pretty(&ready)?)?;
+    tracing::info!(url = %running.url, data_dir = %running.state.config.data_dir.display(), "ready");
+    {
+        use std::io::Write as _;
+        let mut out = std::io::stdout();
+        writeln!(out, "holdfastd ready {}", running.url)?;
+        out.flush()?;
+    }
+    let ended = running.serve(stop_signal()?).await;
+    let _ = std::fs::remove_file(&ready_file);
+    tracing::info!("stopped");
+    ended
+}
+
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}

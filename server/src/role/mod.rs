@@ -1,0 +1,6 @@
+//! Wiring: one file for each role of `holdfastd`. Nothing imports this but `main` (and its tests).
+
+pub mod all;
+pub mod migrate;
+pub mod openapi;
+pub mod router;

@@ -1,0 +1,45 @@
+//! Test support: a fresh database for each test, on both dialects.
+
+pub(crate) mod postgres;
+
+use crate::db::Db;
+
+/// A fresh, migrated SQLite database and the folder that holds it.
+pub(crate) async fn sqlite() -> (Db, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(&Db::sqlite_url(&folder.path().join("holdfast.db")), 4).await.unwrap();
+    db.migrate().await.unwrap();
+    (db, folder)
+}
+
+/// A fresh, migrated PostgreSQL database.
+pub(crate) async fn postgres() -> Db {
+    let db = Db::open(&postgres::fresh_database().await, 4).await.unwrap();
+    db.migrate().await.unwrap();
+    db
+}
+
+/// Defines each `async fn name(db: Db) { .. }` as two tests, `name::sqlite` and `name::postgres`, each with a
+/// fresh database.
+#[macro_export]
+macro_rules! both_databases {
+    ($(async fn $name:ident($db:ident: $ty:ty) $body:block)+) => {$(
+        mod $name {
+            #[allow(unused_imports, reason = "a test need not use everything around it")]
+            use super::*;
+
+            async fn run($db: $ty) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                let (db, _folder) = $crate::testing::sqlite().await;
+                run(db).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                run($crate::testing::postgres().await).await;
+            }
+        }
+    )+};
+}
