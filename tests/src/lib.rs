@@ -7,6 +7,7 @@
 //! killed, unless it was started with [`process::Lifetime::Outlives`].
 
 pub mod cache;
+pub mod desk;
 pub mod kube;
 pub mod plant;
 pub mod ports;
