@@ -9,6 +9,7 @@
 pub mod cache;
 pub mod desk;
 pub mod kube;
+pub mod life;
 pub mod plant;
 pub mod ports;
 pub mod postgres;

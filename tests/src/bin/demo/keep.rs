@@ -1,0 +1,55 @@
+//! What a kept demonstration leaves behind: `.demo/env` for the operator's commands, `.demo/pids` for `make demo-stop`.
+
+use crate::folder;
+use anyhow::Context as _;
+use holdfast_tests::life::Life;
+use holdfast_tests::plant::{Device, Plant, write};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::path::Path;
+
+/// Programs that `stop` may end.
+const OURS: [&str; 5] = ["device-life", "holdfast-device", "holdfastd", "swtpm", "kube-apiserver"];
+
+/// `.demo/env`: what the commands need to speak to this service.
+pub(crate) fn write_env(demo: &Path, plant: &Plant) -> anyhow::Result<()> {
+    let data = plant.data();
+    let tokens: Value = serde_json::from_slice(&std::fs::read(data.join("tokens.json"))?)?;
+    let token = tokens["installation-admin"].as_str().context("no token for installation-admin")?;
+    let text = format!(
+        "export HOLDFAST_URL='{}'\nexport HOLDFAST_CA='{}'\nexport HOLDFAST_TOKEN='{token}'\nexport HOLDFAST_TOKEN_FILE='{}'\n",
+        plant.url,
+        data.join("ca.pem").display(),
+        data.join("tokens.json").display()
+    );
+    write(&demo.join("env"), text.as_bytes())
+}
+
+/// What `make demo-stop` ends: the machines before what they speak to.
+pub(crate) fn write_pids(demo: &Path, plant: &mut Plant, devices: &[Device], lives: &[Life]) -> anyhow::Result<()> {
+    let mut pids: Vec<u32> = lives.iter().map(Life::pid).collect();
+    pids.push(plant.service().pid());
+    pids.extend(devices.iter().filter_map(|device| device.tpm.as_ref()?.pid()));
+    let lines: Vec<String> = pids.iter().map(ToString::to_string).collect();
+    write(&demo.join("pids"), lines.join("\n").as_bytes())
+}
+
+/// Ends what a kept demo left running: processes that it started, by id, if they are still those.
+pub(crate) fn stop() -> anyhow::Result<()> {
+    let Ok(text) = std::fs::read_to_string(folder().join("pids")) else {
+        println!("[demo-stop] no demo is running");
+        return Ok(());
+    };
+    let mut ended = 0;
+    for pid in text.lines().filter_map(|line| line.parse::<i32>().ok()) {
+        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let ours = OURS.iter().any(|name| command.contains(name));
+        if let Some(pid) = Pid::from_raw(pid).filter(|_| ours) {
+            kill_process(pid, Signal::TERM)?;
+            ended += 1;
+        }
+    }
+    std::fs::remove_file(folder().join("pids"))?;
+    println!("[demo-stop] {ended} processes ended");
+    Ok(())
+}
