@@ -8,6 +8,26 @@ pub fn bytes<const N: usize>() -> [u8; N] {
     out
 }
 
+/// The same generator, for those that take one as an argument.
+pub struct System;
+
+impl rand_core::RngCore for System {
+    fn next_u32(&mut self) -> u32 {
+        u32::from_be_bytes(bytes())
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        u64::from_be_bytes(bytes())
+    }
+
+    fn fill_bytes(&mut self, out: &mut [u8]) {
+        // Unwrap safety: as in `bytes`.
+        aws_lc_rs::rand::fill(out).expect("the system's random generator");
+    }
+}
+
+impl rand_core::CryptoRng for System {}
+
 /// A fair draw from `0..below`; 0 where `below` is 0.
 pub fn below(below: u64) -> u64 {
     if below == 0 { 0 } else { u64::from_be_bytes(bytes()) % below }

@@ -1,6 +1,6 @@
 //! Anchors of endorsement keys: added by an operator, audited, never edited.
 
-pub use super::sql::{EkAnchor, ek_roots};
+pub use super::sql::{Denial, EkAnchor, denials, ek_roots};
 use crate::tx;
 
 use super::sql;

@@ -1,4 +1,4 @@
-//! Table `ek_roots`.
+//! Tables `ek_roots` and `ek_denials`.
 
 use crate::db::{Error, Tx};
 use holdfast_proto::Bytes;
@@ -75,4 +75,21 @@ pub async fn ek_roots(tx: &mut Tx, tenant: &str) -> Result<Vec<EkAnchor>, Error>
             })
         })
         .collect()
+}
+
+/// A denial: `ek`, `certificate-serial` or `firmware`, and what of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    pub kind: String,
+    pub value: String,
+}
+
+/// What the tenant denies.
+pub async fn denials(tx: &mut Tx, tenant: &str) -> Result<Vec<Denial>, Error> {
+    let rows = sqlx::query("SELECT kind, value FROM ek_denials WHERE tenant_id = $1 ORDER BY kind, value")
+        .bind(tenant)
+        .fetch_all(tx.conn())
+        .await?;
+    let denial = |row: &sqlx::any::AnyRow| Ok(Denial { kind: row.try_get(0)?, value: row.try_get(1)? });
+    Ok(rows.iter().map(denial).collect::<Result<_, sqlx::Error>>()?)
 }

@@ -1,18 +1,18 @@
 //! What is done with devices: claims, lists, states, labels; and for other nouns, finding and proving them.
 
-pub use super::sql::{Filter, Proven};
+pub use super::sql::{Filter, Proven, Record};
 use crate::tx;
 
-use super::sql::{self, NewDevice, Record};
+use super::sql::{self, NewDevice};
 use crate::audit;
 use crate::ca;
 use crate::db::{Error, Tx};
 use crate::http::auth::{self, Operator};
 use crate::refusal::Refusal;
 use crate::state::AppState;
-use holdfast_decide::access::{Selector, device_label, is_label_key, is_label_value};
-use holdfast_proto::Digest;
-use holdfast_proto::api::device::{Device, DeviceState, RegisterDevice};
+use holdfast_decide::access::{DeviceActor, Selector, Standing, device_label, is_label_key, is_label_value};
+use holdfast_proto::api::device::{Device, DeviceState, RegisterDevice, Tier};
+use holdfast_proto::{Digest, TenantId};
 use holdfast_proto::blob::ManufactureRecord;
 use sha2::Digest as _;
 use std::collections::BTreeMap;
@@ -97,6 +97,7 @@ pub(super) async fn claim_device(
         model: &record.model,
         labels: &claim.labels,
         claimed_ek_hash: ek_hash.map(|hash| hash.to_hex()),
+        claimed_ak_name: record.ak_name.as_ref().map(|name| name.0.as_slice()),
         created_by: operator.principal(),
     };
     sql::insert(tx, tenant, &new, now).await?;
@@ -268,9 +269,22 @@ pub(crate) async fn create_approved(
 ) -> Result<String, Error> {
     let id = crate::chance::id("dev", now);
     let claimed_ek_hash = ek_hash.map(|hash| hash.to_hex());
-    let new = NewDevice { id: &id, serial, model, labels, claimed_ek_hash, created_by };
+    let new = NewDevice { id: &id, serial, model, labels, claimed_ek_hash, claimed_ak_name: None, created_by };
     sql::insert(tx, tenant, &new, now).await?;
     Ok(id)
+}
+
+/// For `enroll`: labels given with an approval, over those of the record; true if it was still at its version.
+pub(crate) async fn add_labels(
+    tx: &mut Tx,
+    tenant: &str,
+    record: &Record,
+    given: &BTreeMap<String, String>,
+    now: i64,
+) -> Result<bool, Error> {
+    let mut labels = record.device.labels.clone();
+    labels.extend(given.clone());
+    sql::set_labels(tx, tenant, record.device.id.as_str(), record.device.version, &labels, now).await
 }
 
 /// For `enroll`: what was proved and issued; true if the row was still at `version`.
@@ -314,6 +328,38 @@ pub async fn record_seen(tx: &mut Tx, tenant: &str, seen: &[(String, i64)]) -> R
         sql::set_last_seen(tx, tenant, id, *at).await?;
     }
     Ok(())
+}
+
+/// For reports' evidence: the AK (TPM2B_PUBLIC) that the device proved; `None` without a TPM.
+pub async fn ak_public(tx: &mut Tx, tenant: &str, id: &str) -> Result<Option<Vec<u8>>, Error> {
+    sql::ak_public(tx, tenant, id).await
+}
+
+/// For the planner: the highest assignment sequence that the device said it trusts.
+pub async fn seen_assignment(tx: &mut Tx, tenant: &str, id: &str) -> Result<i64, Error> {
+    sql::seen_assignment(tx, tenant, id).await
+}
+
+/// A device as the access table sees it when no connection of its own is there: with its newest certificate.
+pub async fn as_actor(tx: &mut Tx, tenant: &str, id: &str) -> Result<Option<DeviceActor>, Error> {
+    let Some(record) = sql::by_id(tx, tenant, id).await? else { return Ok(None) };
+    let certificate = match &record.device.certificate_serial {
+        Some(serial) => ca::revoke::lookup(tx, serial).await?.map(|(_, certificate)| certificate.state),
+        None => None,
+    };
+    Ok(Some(DeviceActor {
+        tenant: TenantId::new(tenant),
+        id: record.device.id.as_str().to_owned(),
+        site: record.site,
+        labels: record.device.labels,
+        tier: record.device.tier.unwrap_or(Tier::T0),
+        state: record.device.state,
+        certificate: match certificate {
+            Some(ca::CertificateState::Revoked) => Standing::Revoked,
+            // A device without a certificate is PENDING, which bars it already.
+            Some(ca::CertificateState::Issued) | None => Standing::Good,
+        },
+    }))
 }
 
 /// The claim's form, and the hash of the endorsement key that it names.

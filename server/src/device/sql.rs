@@ -6,6 +6,7 @@ use crate::http::auth;
 use holdfast_proto::DeviceId;
 use holdfast_proto::api::device::{Device, DeviceState, RootClass, Tier};
 use holdfast_proto::enroll::AttestKind;
+use holdfast_trust::attest::tpm2::Clock;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
@@ -22,10 +23,17 @@ pub struct Record {
     pub ak_name: Option<Vec<u8>>,
     /// SubjectPublicKeyInfo of the certified key.
     pub device_key: Option<Vec<u8>>,
+    /// Expected by the claim.
+    pub claimed_ak_name: Option<Vec<u8>>,
+    /// At the last attestation.
+    pub tpm_clock: Option<Clock>,
+    /// The record that took its place.
+    pub replaced_by: Option<DeviceId>,
 }
 
 const COLUMNS: &str = "id, serial, model, state, tier, root_class, labels, ek_hash, release_name, slot, \
-     certificate_serial, certificate_not_after, last_seen, version, kind, site, claimed_ek_hash, ak_name, device_key";
+     certificate_serial, certificate_not_after, last_seen, version, kind, site, claimed_ek_hash, ak_name, device_key, \
+     claimed_ak_name, tpm_clock, replaced_by";
 
 fn word<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &str) -> Result<Option<T>, sqlx::Error> {
     let Some(text) = row.try_get::<Option<String>, _>(column)? else { return Ok(None) };
@@ -41,6 +49,12 @@ pub(crate) fn text_of<T: serde::Serialize>(value: &T) -> String {
 
 fn missing(column: &str) -> sqlx::Error {
     sqlx::Error::ColumnDecode { index: column.to_owned(), source: "unexpected null".into() }
+}
+
+fn clock(row: &AnyRow) -> Result<Option<Clock>, sqlx::Error> {
+    let Some(text) = row.try_get::<Option<String>, _>("tpm_clock")? else { return Ok(None) };
+    let wrong = |source: serde_json::Error| sqlx::Error::ColumnDecode { index: "tpm_clock".into(), source: source.into() };
+    serde_json::from_str(&text).map(Some).map_err(wrong)
 }
 
 fn record(row: &AnyRow) -> Result<Record, sqlx::Error> {
@@ -66,6 +80,9 @@ fn record(row: &AnyRow) -> Result<Record, sqlx::Error> {
         claimed_ek_hash: word(row, "claimed_ek_hash")?,
         ak_name: row.try_get("ak_name")?,
         device_key: row.try_get("device_key")?,
+        claimed_ak_name: row.try_get("claimed_ak_name")?,
+        tpm_clock: clock(row)?,
+        replaced_by: row.try_get::<Option<String>, _>("replaced_by")?.map(DeviceId::new),
     })
 }
 
@@ -171,13 +188,14 @@ pub(super) struct NewDevice<'a> {
     pub(super) model: &'a str,
     pub(super) labels: &'a BTreeMap<String, String>,
     pub(super) claimed_ek_hash: Option<String>,
+    pub(super) claimed_ak_name: Option<&'a [u8]>,
     pub(super) created_by: &'a str,
 }
 
 pub(super) async fn insert(tx: &mut Tx, tenant: &str, new: &NewDevice<'_>, now: i64) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO devices (tenant_id, id, serial, model, state, labels, claimed_ek_hash, created_by, \
-         created_at, updated_at, version) VALUES ($1, $2, $3, $4, 'PENDING', $5, $6, $7, $8, $8, 1)",
+         created_at, updated_at, version, claimed_ak_name) VALUES ($1, $2, $3, $4, 'PENDING', $5, $6, $7, $8, $8, 1, $9)",
     )
     .bind(tenant)
     .bind(new.id)
@@ -187,6 +205,7 @@ pub(super) async fn insert(tx: &mut Tx, tenant: &str, new: &NewDevice<'_>, now: 
     .bind(new.claimed_ek_hash.as_deref())
     .bind(new.created_by)
     .bind(now)
+    .bind(new.claimed_ak_name)
     .execute(tx.conn())
     .await?;
     Ok(())
@@ -245,10 +264,15 @@ pub(super) async fn set_labels(
 pub struct Proven {
     pub kind: AttestKind,
     pub tier: Tier,
-    pub root_class: RootClass,
+    pub root_class: Option<RootClass>,
     pub ek_hash: Option<holdfast_proto::Digest>,
     pub ak_name: Option<Vec<u8>>,
+    /// TPM2B_PUBLIC.
+    pub ak_public: Option<Vec<u8>>,
+    /// SubjectPublicKeyInfo, DER.
     pub device_key: Vec<u8>,
+    /// What the TPM's counters said.
+    pub tpm_clock: Option<Clock>,
     pub certificate_serial: String,
     pub certificate_not_after: i64,
 }
@@ -264,21 +288,23 @@ pub(super) async fn set_proven(
 ) -> Result<bool, Error> {
     let done = sqlx::query(
         "UPDATE devices SET kind = $4, tier = $5, root_class = $6, ek_hash = $7, ak_name = $8, device_key = $9, \
-         certificate_serial = $10, certificate_not_after = $11, updated_at = $12, version = version + 1 \
-         WHERE tenant_id = $1 AND id = $2 AND version = $3",
+         certificate_serial = $10, certificate_not_after = $11, updated_at = $12, ak_public = $13, tpm_clock = $14, \
+         version = version + 1 WHERE tenant_id = $1 AND id = $2 AND version = $3",
     )
     .bind(tenant)
     .bind(id)
     .bind(version)
     .bind(text_of(&proven.kind))
     .bind(text_of(&proven.tier))
-    .bind(text_of(&proven.root_class))
+    .bind(proven.root_class.map(|class| text_of(&class)))
     .bind(proven.ek_hash.map(|hash| hash.to_hex()))
     .bind(proven.ak_name.as_deref())
     .bind(proven.device_key.as_slice())
     .bind(proven.certificate_serial.as_str())
     .bind(proven.certificate_not_after)
     .bind(now)
+    .bind(proven.ak_public.as_deref())
+    .bind(proven.tpm_clock.map(|clock| json(&clock)))
     .execute(tx.conn())
     .await?;
     Ok(done.rows_affected() == 1)
@@ -317,4 +343,17 @@ pub(super) async fn set_last_seen(tx: &mut Tx, tenant: &str, id: &str, at: i64) 
     .execute(tx.conn())
     .await?;
     Ok(())
+}
+
+/// TPM2B_PUBLIC of the AK that the device last proved; `None` without a TPM.
+pub(super) async fn ak_public(tx: &mut Tx, tenant: &str, id: &str) -> Result<Option<Vec<u8>>, Error> {
+    let query = sqlx::query("SELECT ak_public FROM devices WHERE tenant_id = $1 AND id = $2").bind(tenant).bind(id);
+    Ok(query.fetch_optional(tx.conn()).await?.map(|row| row.try_get(0)).transpose()?.flatten())
+}
+
+/// The highest assignment sequence that the device said it trusts; 0 before its first report.
+pub(super) async fn seen_assignment(tx: &mut Tx, tenant: &str, id: &str) -> Result<i64, Error> {
+    let query = sqlx::query("SELECT assignment FROM device_report WHERE tenant_id = $1 AND device_id = $2");
+    let row = query.bind(tenant).bind(id).fetch_optional(tx.conn()).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(0))
 }

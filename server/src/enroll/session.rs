@@ -7,7 +7,9 @@
 use crate::keyring::kek::{aead_key, open_with, seal_with};
 use crate::keyring::{Error, Keyring};
 use aws_lc_rs::aead::LessSafeKey;
+use holdfast_proto::api::enrollment::EnrollmentPurpose;
 use holdfast_proto::{Bytes, Digest};
+use holdfast_trust::attest;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -20,17 +22,46 @@ pub struct SessionKey(LessSafeKey);
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Session {
-    pub purpose: holdfast_proto::api::enrollment::EnrollmentPurpose,
+    pub purpose: EnrollmentPurpose,
     /// SHA-256 of M1 as received.
     pub m1: Digest,
     pub nonce: Bytes,
     pub expires_at: i64,
     /// The secret that the TPM must release; empty for a join token.
     pub secret: Bytes,
-    /// The rest of M2, for the comparison with what M3 repeats.
-    pub challenge: Option<holdfast_proto::enroll::TpmChallenge>,
+    /// The TPM's part; none for a join token.
+    pub tpm: Option<TpmSession>,
     /// For a renewal: the device that asked, by its certificate.
     pub device: Option<String>,
+}
+
+/// What of a TPM M3 is held against.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TpmSession {
+    pub ek_hash: Digest,
+    pub ak_name: Bytes,
+    pub pcr_bank: u16,
+    pub pcr_selection: Vec<u8>,
+}
+
+impl Session {
+    /// As the verifier takes it; `secret` is the token's for a join token, and replaces the sealed one.
+    pub fn for_verifier(&self, secret: Option<[u8; 32]>) -> Option<attest::Session> {
+        let sealed = <[u8; 32]>::try_from(self.secret.0.as_slice()).ok();
+        Some(attest::Session {
+            m1: self.m1,
+            nonce: self.nonce.0.as_slice().try_into().ok()?,
+            expires_at: self.expires_at,
+            secret: secret.or(sealed).map(attest::Secret),
+            tpm: self.tpm.as_ref().map(|tpm| attest::TpmSession {
+                ek_hash: tpm.ek_hash,
+                ak_name: tpm.ak_name.0.clone(),
+                pcr_bank: tpm.pcr_bank,
+                pcr_selection: tpm.pcr_selection.clone(),
+            }),
+        })
+    }
 }
 
 impl SessionKey {

@@ -256,6 +256,15 @@ reasons! {
     RecordClosed = "record-closed",
         "The record is retired, scrapped or replaced.",
         "Register the device anew if it is really to come back.";
+    RecordUnknown = "record-unknown",
+        "No record that was ever active has this serial number and key.",
+        "Enrol instead of recovering.";
+    RecordRevoked = "record-revoked",
+        "The record's certificate was revoked; expired would have been no matter.",
+        "Find out why it was revoked, then enrol by an operator's approval.";
+    OperatorRefused = "operator-refused",
+        "An operator refused this TPM for this serial number.",
+        "Ask whoever refused it; approving the enrolment lifts the refusal.";
     KindNotAllowed = "kind-not-allowed",
         "The tenant's policy does not accept this kind of attestation or this tier.",
         "Change the policy, or use a device with a TPM.";

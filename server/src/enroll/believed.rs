@@ -1,0 +1,127 @@
+//! What attestations are judged by: anchors, deny list, listed endorsement keys, and the policy over them.
+
+use crate::authority::ops::{self as authority, Denial};
+use super::sql;
+use crate::db::Tx;
+use crate::device;
+use crate::refusal::Refusal;
+use crate::state::AppState;
+use holdfast_proto::Digest;
+use holdfast_proto::api::enrollment::EnrollmentState;
+use holdfast_trust::attest::policy::{AkHierarchy, EventLogPolicy};
+use holdfast_trust::attest::{DenyList, FirmwareRange, Policy, Recovery, Unlisted};
+use holdfast_trust::chain::{Anchor, Anchors, Certifies, Scope, TimePolicy};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
+
+/// PCRs that enrolments and reports quote.
+pub const QUOTED_PCRS: [u8; 10] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+
+/// What the tenant believes, read in one transaction.
+#[derive(Debug, Clone, Default)]
+pub struct Believed {
+    pub anchors: Anchors,
+    pub deny: DenyList,
+    /// EK hashes that a claim or an operator named: tier T3 without a certificate.
+    pub listed_eks: BTreeSet<Digest>,
+    /// Whose expired certificates count in a recovery of tier T0, and how long after their end (seconds).
+    pub recovery: Option<(Vec<Vec<u8>>, i64)>,
+}
+
+/// The tenant's anchors of endorsement keys, and what it denies.
+pub async fn anchors(tx: &mut Tx, tenant: &str) -> Result<Believed, Refusal> {
+    let mut anchors = Anchors::default();
+    let mut version = Sha256::new();
+    for root in authority::ek_roots(tx, tenant).await? {
+        let certifies = root.shown.certifies.iter().map(|pair| {
+            let san = pair.san_id.parse().map_err(Refusal::internal)?;
+            Ok(Certifies { san, tpm: pair.tpm_id.parse().map_err(Refusal::internal)? })
+        });
+        version.update(root.shown.id.as_bytes());
+        version.update(root.shown.fingerprint.as_bytes());
+        anchors.intermediates.extend(root.intermediates);
+        anchors.anchors.push(Anchor {
+            certificate: root.certificate,
+            class: root.shown.class,
+            scope: Scope::Only(certifies.collect::<Result<_, Refusal>>()?),
+            time: TimePolicy::Strict,
+        });
+    }
+    anchors.version = format!("{}/{}", anchors.anchors.len(), hex::encode(&version.finalize()[..8]));
+    Ok(Believed { anchors, deny: deny_list(tx, tenant).await?, ..Believed::default() })
+}
+
+/// As [`anchors`], with what speaks for this endorsement key and serial, and what a recovery is held against.
+pub(super) async fn for_attempt(
+    state: &AppState,
+    tx: &mut Tx,
+    (tenant, serial): (&str, &str),
+    ek_hash: Option<Digest>,
+) -> Result<Believed, Refusal> {
+    let mut believed = anchors(tx, tenant).await?;
+    if let Some(ek) = ek_hash
+        && is_listed(tx, tenant, serial, ek).await?
+    {
+        believed.listed_eks.insert(ek);
+    }
+    let issuers = crate::ca::authorities(tx, tenant).await?.into_iter().filter(|authority| authority.name == "device");
+    let window_s = state.config.identity.recover_t0_days * DAY_S;
+    believed.recovery = Some((issuers.map(|authority| authority.certificate.0).collect(), window_s));
+    Ok(believed)
+}
+
+/// A claim, a record or an operator's approval names this endorsement key.
+async fn is_listed(tx: &mut Tx, tenant: &str, serial: &str, ek: Digest) -> Result<bool, Refusal> {
+    if device::ops::by_ek(tx, tenant, &ek).await?.is_some() || device::ops::by_claimed_ek(tx, tenant, &ek).await?.is_some() {
+        return Ok(true);
+    }
+    let approved = sql::attempt_of_claim(tx, tenant, (serial, Some(ek)), &[EnrollmentState::Approved]).await?;
+    Ok(approved.is_some())
+}
+
+const DAY_S: i64 = 86_400;
+
+async fn deny_list(tx: &mut Tx, tenant: &str) -> Result<DenyList, Refusal> {
+    let mut deny = DenyList::default();
+    for Denial { kind, value } in authority::denials(tx, tenant).await? {
+        match kind.as_str() {
+            "ek" => {
+                deny.ek_hashes.insert(value.parse().map_err(|_| unreadable(&kind, &value))?);
+            }
+            "certificate-serial" => {
+                deny.certificate_serials.insert(value);
+            }
+            "firmware" => deny.firmware.push(firmware_range(&value).ok_or_else(|| unreadable(&kind, &value))?),
+            _ => return Err(unreadable(&kind, &value)),
+        }
+    }
+    Ok(deny)
+}
+
+/// A denial that cannot be read must not be passed over.
+fn unreadable(kind: &str, value: &str) -> Refusal {
+    Refusal::internal(format!("the deny list holds `{kind}` `{value}`, which this version cannot read"))
+}
+
+/// `MANUFACTURER:FROM-TO`, versions as 16 hex digits each.
+fn firmware_range(text: &str) -> Option<FirmwareRange> {
+    let (manufacturer, versions) = text.rsplit_once(':')?;
+    let (from, to) = versions.split_once('-')?;
+    let version = |text: &str| u64::from_str_radix(text, 16).ok();
+    Some(FirmwareRange { manufacturer: manufacturer.parse().ok()?, from: version(from)?, to: version(to)? })
+}
+
+/// The policy that every attestation of the tenant is judged by.
+pub fn policy(believed: &Believed) -> Policy<'_> {
+    Policy {
+        algorithms: rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all,
+        anchors: &believed.anchors,
+        deny: &believed.deny,
+        listed_eks: &believed.listed_eks,
+        unlisted: Unlisted::Await,
+        ak_hierarchy: AkHierarchy::Endorsement,
+        event_log: EventLogPolicy::Optional,
+        pcr_selection: &QUOTED_PCRS,
+        recovery: believed.recovery.as_ref().map(|(issuers, window_s)| Recovery { issuers, window_s: *window_s }),
+    }
+}
