@@ -1,13 +1,16 @@
 //! The house keeps its arrows and invariants: `docs/architecture.md`, as tests.
 //!
-//! Lives here: which crate may depend on which (from cargo's own metadata), and which file may name what (from a scan
-//! of the source with comments, texts and test modules taken out). Must not live here: what clippy can see.
+//! Lives here: which crate may depend on which (from cargo's own metadata), which file may name what (from a scan of the
+//! source with comments, texts and test modules taken out), and what the documents owe the code. Must not live here:
+//! what clippy can see.
 //!
 //! Invariant: every rule carries one text that it must flag and one that it must let pass, so that a rule which has
 //! gone blind fails, too.
 
 #[path = "tidy/crates.rs"]
 mod crates;
+#[path = "tidy/docs.rs"]
+mod docs;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]
@@ -41,8 +44,9 @@ fn the_tree_keeps_every_rule() {
     let mut broken = Vec::new();
     for path in &files {
         let text = fs::read_to_string(root().join(path)).unwrap();
+        let file = SourceFile::parse(path, &text);
         for rule in RULES {
-            for finding in findings(rule, path, &text) {
+            for finding in findings_in(rule, &file) {
                 broken.push(format!("{finding}\n    {}: {}", rule.name, rule.reason));
             }
         }
@@ -89,11 +93,14 @@ fn texts_speak_of_the_product_and_not_of_how_they_were_written() {
 }
 
 fn findings(rule: &Rule, path: &str, text: &str) -> Vec<String> {
-    if !(rule.covers)(path) {
+    findings_in(rule, &SourceFile::parse(path, text))
+}
+
+fn findings_in(rule: &Rule, file: &SourceFile<'_>) -> Vec<String> {
+    if !(rule.covers)(file.path) {
         return Vec::new();
     }
-    let file = SourceFile::parse(path, text);
-    (rule.check)(&file).into_iter().map(|(line, what)| format!("{path}:{line}: {what}")).collect()
+    (rule.check)(file).into_iter().map(|(line, what)| format!("{}:{line}: {what}", file.path)).collect()
 }
 
 fn root() -> PathBuf {

@@ -1,4 +1,4 @@
-//! docs/identity, "Attacks": each row a vector that is refused for that reason and for no other.
+//! docs/threat-model.md, "Enrolment": each row a vector that is refused for that reason and for no other.
 //!
 //! Rows that need the service's rows (a genuine TPM on an unused serial, the same serial on another TPM, a spent
 //! nonce, a session token of another server) are the service's tests; their codes are `serial-conflict`,

@@ -28,7 +28,18 @@ pub async fn by_certificate(
     tx: &mut Tx,
     serial: &str,
 ) -> Result<Option<(auth::Device, ca::Certificate)>, Error> {
-    sql::by_certificate(tx, serial).await
+    let Some((holder, certificate)) = sql::by_certificate(tx, serial).await? else { return Ok(None) };
+    let device = auth::Device {
+        tenant: holder.tenant,
+        id: holder.id,
+        state: holder.state,
+        tier: holder.tier,
+        labels: holder.labels,
+        site: holder.site,
+        certificate: certificate.serial.clone(),
+        certificate_der: certificate.der.clone(),
+    };
+    Ok(Some((device, certificate)))
 }
 
 pub async fn by_id(tx: &mut Tx, tenant: &str, id: &str) -> Result<Option<Record>, Error> {

@@ -2,7 +2,6 @@
 
 use crate::ca::{Certificate, CertificateState};
 use crate::db::{Error, Tx, from_json, json};
-use crate::http::auth;
 use holdfast_proto::DeviceId;
 use holdfast_proto::api::device::{Device, DeviceState, RootClass, Tier};
 use holdfast_proto::enroll::AttestKind;
@@ -86,11 +85,21 @@ fn record(row: &AnyRow) -> Result<Record, sqlx::Error> {
     })
 }
 
+/// Whom a certificate speaks for.
+pub(super) struct Holder {
+    pub(super) tenant: String,
+    pub(super) id: DeviceId,
+    pub(super) state: DeviceState,
+    pub(super) tier: Tier,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) site: Option<String>,
+}
+
 /// The device behind a certificate, and that certificate's row: one query, since it is asked on every request.
 pub(super) async fn by_certificate(
     tx: &mut Tx,
     serial: &str,
-) -> Result<Option<(auth::Device, Certificate)>, Error> {
+) -> Result<Option<(Holder, Certificate)>, Error> {
     let row = sqlx::query(
         "SELECT d.tenant_id, d.id, d.state, d.tier, d.site, d.labels, c.issuer, c.profile, c.not_before, \
          c.not_after, c.state AS certificate_state, c.certificate FROM certificates c \
@@ -102,28 +111,26 @@ pub(super) async fn by_certificate(
     .await?;
     let Some(row) = row else { return Ok(None) };
     let der: Vec<u8> = row.try_get("certificate")?;
-    let device = auth::Device {
+    let holder = Holder {
         tenant: row.try_get("tenant_id")?,
         id: DeviceId::new(row.try_get::<String, _>("id")?),
         state: word(&row, "state")?.ok_or_else(|| missing("state"))?,
         tier: word(&row, "tier")?.unwrap_or(Tier::T0),
         site: row.try_get("site")?,
         labels: from_json(&row, 5)?,
-        certificate: serial.to_owned(),
-        certificate_der: der.clone(),
     };
     let issued = row.try_get::<String, _>("certificate_state")? == "issued";
     let certificate = Certificate {
         serial: serial.to_owned(),
         issuer: row.try_get("issuer")?,
         profile: row.try_get("profile")?,
-        subject: device.id.as_str().to_owned(),
+        subject: holder.id.as_str().to_owned(),
         not_before: row.try_get("not_before")?,
         not_after: row.try_get("not_after")?,
         state: if issued { CertificateState::Issued } else { CertificateState::Revoked },
         der,
     };
-    Ok(Some((device, certificate)))
+    Ok(Some((holder, certificate)))
 }
 
 async fn one(tx: &mut Tx, tenant: &str, column: &str, value: &str) -> Result<Option<Record>, Error> {

@@ -24,7 +24,7 @@ pub(crate) const RULES: &[Rule] = &[
         reason: "invariant 1: core/ does no I/O, reads no clock, draws no randomness; take the value as an argument",
         covers: in_core,
         check: |file| {
-            const WORLD: [&[&str]; 12] = [
+            const WORLD: [&[&str]; 13] = [
                 &["std", "fs"],
                 &["std", "net"],
                 &["std", "env"],
@@ -37,12 +37,13 @@ pub(crate) const RULES: &[Rule] = &[
                 &["getrandom"],
                 &["rand"],
                 &["thread_rng"],
+                &["time", "Instant"],
             ];
             let mut found: Vec<Finding> = Vec::new();
             for path in WORLD {
                 found.extend(each(file.lines_with_path(path), &path.join("::")));
             }
-            for clock in ["SystemTime", "Instant", "OsRng"] {
+            for clock in ["SystemTime", "OsRng"] {
                 found.extend(each(file.lines_with_word(clock), clock));
             }
             found
@@ -196,6 +197,63 @@ pub(crate) const RULES: &[Rule] = &[
         flags: ("device-client/src/net.rs", "use holdfast_server::http;"),
         passes: ("device-client/src/net.rs", "use holdfast_proto::api;"),
     },
+    Rule {
+        name: "only core/trust believes",
+        reason: "invariant 2: a `Verified` is made after the last check, inside of core/trust",
+        covers: |path| path.contains("/src/") && !path.starts_with("core/trust/src/"),
+        check: |file| each(file.lines_with_word("after_all_checks"), "after_all_checks"),
+        flags: ("server/src/enroll/ops.rs", "let x = Verified::after_all_checks(claim);"),
+        passes: ("core/trust/src/attest/verify.rs", "let x = Verified::after_all_checks(claim);"),
+    },
+    Rule {
+        name: "what is secret has no Debug",
+        reason: "invariant 11: a type that zeroizes is never printed; write its Debug by hand, or none",
+        covers: |path| path.contains("/src/"),
+        check: secrets_with_debug,
+        flags: ("server/src/x.rs", "#[derive(Clone, Debug)]\npub struct Key {\n    pub bytes: Zeroizing<Vec<u8>>,\n}"),
+        passes: (
+            "server/src/x.rs",
+            "#[derive(Debug)]\nstruct Name(String);\n#[derive(Clone)]\nstruct Key(Zeroizing<Vec<u8>>);",
+        ),
+    },
+    Rule {
+        name: "what can be done knows who asks, and no more of http",
+        reason: "ops.rs takes the actor that the guard made; requests, answers and status codes are http.rs's",
+        covers: |path| in_server(path) && named(path, "ops"),
+        check: |file| {
+            let mut found = each(lines_with_segment(file, "axum"), "axum::");
+            for room in ["frame", "limit", "listen", "problem", "tls"] {
+                found.extend(named_paths(file, &[&["http", room]]));
+            }
+            found
+        },
+        flags: ("server/src/device/ops.rs", "use crate::http::problem::Problem;"),
+        passes: ("server/src/device/ops.rs", "use crate::http::auth::Operator;"),
+    },
+    Rule {
+        name: "one file draws the service's randomness",
+        reason: "server/src/chance.rs: everything else takes the value, or asks it by name",
+        covers: |path| in_server(path) && path != "server/src/chance.rs",
+        check: |file| named_paths(file, &[&["aws_lc_rs", "rand"], &["getrandom"], &["rand"]]),
+        flags: ("server/src/device/token.rs", "use aws_lc_rs::rand::SystemRandom;"),
+        passes: ("server/src/chance.rs", "use aws_lc_rs::rand::SystemRandom;"),
+    },
+    Rule {
+        name: "an ignored test says why",
+        reason: "`#[ignore = \"reason\"]`",
+        covers: |_| true,
+        check: |file| each(file.lines_with("#[ignore]"), "#[ignore] without a reason"),
+        flags: ("tests/tests/x.rs", "#[test]\n#[ignore]\nfn f() {}"),
+        passes: ("tests/tests/x.rs", "#[test]\n#[ignore = \"needs an hour\"]\nfn f() {}"),
+    },
+    Rule {
+        name: "an excepted lint says why",
+        reason: "`#[expect(.., reason = \"..\")]`; `allow` only where it is not always needed, with its reason, too",
+        covers: |_| true,
+        check: unargued_exceptions,
+        flags: ("server/src/x.rs", "#[expect(dead_code)]\nfn f() {}"),
+        passes: ("server/src/x.rs", "#[expect(dead_code, reason = \"held\")]\nfn f() {}"),
+    },
 ];
 
 fn in_core(path: &str) -> bool {
@@ -267,6 +325,38 @@ fn unargued_panics(file: &SourceFile<'_>) -> Vec<Finding> {
         .filter(|(line, _)| !argued(*line))
         .map(|(line, call)| (line, format!("{call} without an argument")))
         .collect()
+}
+
+/// Types that derive Debug over something that zeroizes.
+fn secrets_with_debug(file: &SourceFile<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (at, _) in file.code.match_indices("#[derive(") {
+        let rest = &file.code[at..];
+        let derived = rest.split(')').next().unwrap_or_default();
+        // A type ends with the brace at the line's beginning, or with its own line.
+        let body = rest.split_once("]").map_or("", |(_, after)| after);
+        let first_line_end = body.find([';', '{']).unwrap_or(body.len());
+        let end = if body[first_line_end..].starts_with('{') { body.find('}') } else { Some(first_line_end) };
+        let body = &body[..end.unwrap_or(body.len())];
+        if derived.contains("Debug") && body.contains("Zeroizing<") {
+            found.push((file.code[..at].lines().count(), "derives Debug over Zeroizing".to_owned()));
+        }
+    }
+    found
+}
+
+/// Exceptions from lints without `reason`.
+fn unargued_exceptions(file: &SourceFile<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for mark in ["[expect(", "[allow("] {
+        for (at, _) in file.code.match_indices(mark) {
+            let attribute = file.code[at..].split(")]").next().unwrap_or_default();
+            if !attribute.contains("reason = ") {
+                found.push((file.code[..at].lines().count(), format!("{mark}..)] without a reason")));
+            }
+        }
+    }
+    found
 }
 
 /// The rooms of the architecture, and what git, cargo and CI need.

@@ -148,7 +148,7 @@ pub enum Effect {
     Persist(Box<Record>),
     /// (answer) Ask the service for its state and walk the metadata.
     FetchMetadata,
-    /// (answer) Run the recovery of identity.md.
+    /// (answer) Run the recovery of docs/protocol.md.
     RecoverIdentity,
     /// (answer) See what is there for this release: space, base digests, deltas.
     Survey { manifest: Box<Manifest>, target: Slot },

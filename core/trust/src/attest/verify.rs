@@ -164,7 +164,7 @@ fn start_within(m1: &[u8], policy: &Policy<'_>, now: i64, ledger: &mut Ledger) -
 fn prove_within(attempt: &Attempt<'_>, policy: &Policy<'_>, now: i64, ledger: &mut Ledger) -> Option<Proven> {
     let message: EnrollProof = json("M3", attempt.body, ledger)?;
     let started = start_within(&message.m1, policy, now, ledger);
-    // identity.md M3, 1: the session, unexpired.
+    // docs/protocol.md M3, 1: the session, unexpired.
     let session = attempt.session;
     ledger.require(Reason::SessionExpired, now < session.expires_at, format!("ends at {}, it is {now}", session.expires_at));
     check_session(&message, session, ledger);
@@ -172,7 +172,7 @@ fn prove_within(attempt: &Attempt<'_>, policy: &Policy<'_>, now: i64, ledger: &m
     if attempt.exporter == Exporter::Absent {
         ledger.note(Reason::CertifyBinding, "no-exporter mode: the proof is not bound to its TLS connection");
     }
-    // identity.md M3, 6: only the CSR's key is taken.
+    // docs/protocol.md M3, 6: only the CSR's key is taken.
     let csr = csr::verify(&message.csr, policy.algorithms);
     let csr = match csr {
         Ok(csr) => {

@@ -41,7 +41,7 @@ impl Clock {
         Self { clock_ms, reset_count, restart_count, safe, firmware_version }
     }
 
-    /// Compares with an earlier attestation of the same AK (identity.md M3, 9).
+    /// Compares with an earlier attestation of the same AK (docs/protocol.md M3, 9).
     ///
     /// # Errors
     /// When the clock went back, the TPM says that it may not, and no clear explains it.

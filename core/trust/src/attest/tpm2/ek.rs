@@ -1,4 +1,4 @@
-//! The EK certificate: checks 1 to 9 of docs/identity (M1), each written down.
+//! The EK certificate: checks 1 to 9 of M1 in docs/protocol.md, each written down.
 
 use super::curve;
 use super::vendor;

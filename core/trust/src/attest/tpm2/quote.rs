@@ -85,7 +85,7 @@ const QUOTE: Rules = Rules {
     wanted: ST_ATTEST_QUOTE,
 };
 
-/// identity.md M3, 2 to 4: the device key was certified by the AK, for this session.
+/// docs/protocol.md M3, 2 to 4: the device key was certified by the AK, for this session.
 pub(crate) fn certified(attestation: &Attestation, name: &[u8], expect: Expect<'_>, ledger: &mut Ledger) -> Option<()> {
     let (attest, _) = attested(attestation, &CERTIFY, expect, ledger)?;
     let certified = match &attest.attested {
@@ -105,7 +105,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) log: Option<&'a [u8]>,
 }
 
-/// identity.md M3, 2, 3, 7, 8: the quote, its values, its log.
+/// docs/protocol.md M3, 2, 3, 7, 8: the quote, its values, its log.
 pub(crate) fn quoted(attestation: &Attestation, asked: Asked<'_>, expect: Expect<'_>, ledger: &mut Ledger) -> Option<QuoteFacts> {
     let (attest, hierarchy) = attested(attestation, &QUOTE, expect, ledger)?;
     let Attested::Quote { selection, digest } = &attest.attested else { return None };
@@ -160,7 +160,7 @@ fn attested(attestation: &Attestation, rules: &Rules, expect: Expect<'_>, ledger
     right_kind.then_some((attest, hierarchy?))
 }
 
-/// identity.md M3, 2: qualifiedSigner is nameAlg ‖ H(hierarchy ‖ AK Name).
+/// docs/protocol.md M3, 2: qualifiedSigner is nameAlg ‖ H(hierarchy ‖ AK Name).
 fn signer(attest: &Attest, rules: &Rules, expect: Expect<'_>, ledger: &mut Ledger) -> Option<Hierarchy> {
     let allowed: &[Hierarchy] = match expect.hierarchy {
         AkHierarchy::Endorsement => &[Hierarchy::Endorsement],
@@ -175,7 +175,7 @@ fn signer(attest: &Attest, rules: &Rules, expect: Expect<'_>, ledger: &mut Ledge
     found
 }
 
-/// identity.md M3, 3: scheme and hash are the AK's own, never the signature's choice.
+/// docs/protocol.md M3, 3: scheme and hash are the AK's own, never the signature's choice.
 fn signed(attestation: &Attestation, rules: &Rules, expect: Expect<'_>, ledger: &mut Ledger) {
     let Some(signature) = ledger.take(rules.malformed, Signature::parse(&attestation.signature), "one TPMT_SIGNATURE") else {
         return;
@@ -221,7 +221,7 @@ fn values(sent: &[PcrValue], bank: u16, wanted: &[u8], ledger: &mut Ledger) -> O
     ledger.require(Reason::PcrValues, complete, detail).then_some(by_index)
 }
 
-/// identity.md M3, 8. PCRs 0 to 9 must replay; above them user space and IMA extend without writing this log.
+/// docs/protocol.md M3, 8. PCRs 0 to 9 must replay; above them user space and IMA extend without writing this log.
 fn replayed(bytes: &[u8], bank: u16, pcrs: &BTreeMap<u8, Vec<u8>>, ledger: &mut Ledger) -> Option<LogFacts> {
     let log = match EventLog::parse(bytes) {
         Ok(log) if log.format == Format::LegacySha1 => {

@@ -1,4 +1,4 @@
-//! A report's quote: what really booted after an update (updates.md, Confirmed: level *booted*).
+//! A report's quote: what really booted after an update (docs/concepts/updates.md, confirmed at level *booted*).
 
 use super::appraise::{Clock, Reboot};
 use super::quote::{self, Asked, Expect, QuoteFacts};

@@ -240,7 +240,7 @@ fn prove(claim: &TpmClaim, evidence: &Evidence<'_>, policy: &Policy<'_>, ledger:
     let same = sealed.ek_hash == claim.ek_hash && sealed.ak_name == claim.ak_name;
     ledger.require(Reason::SessionMismatch, same, "EK and AK of the session");
     check_known(claim, evidence, ledger);
-    // identity.md M3, 1.
+    // docs/protocol.md M3, 1.
     let held = evidence.transcript.proof_holds(&secret.0, evidence.body, evidence.attempt.proof);
     ledger.require(Reason::ProofMac, held, "HMAC of the activated secret over T and the body");
     let device_key = ledger.take(Reason::DeviceKeyMalformed, Public::parse_tpm2b(&tpm.device_public), "one TPM2B_PUBLIC");
