@@ -8,10 +8,14 @@ use crate::error::DeviceError;
 use crate::files;
 use crate::identity::Identity;
 use crate::keystore::{FileKeys, KeyStore, Slot, TpmKeys};
-use crate::net::{Answer, Link, Service};
+use crate::net::{Answer, Link, Service, Site};
+use crate::trust;
 use holdfast_proto::Bytes;
 use holdfast_proto::blob::DeviceBlob;
-use holdfast_proto::enroll::{Attestation, EnrollIssued, EnrollPending, NvCertificate, PROOF_HEADER, PcrBank, PcrValue, TpmProof, TpmStart};
+use holdfast_proto::enroll::{
+    Attestation, EnrollIssued, EnrollPending, NvCertificate, PROOF_HEADER, PcrBank, PcrValue, TpmProof,
+    TpmStart,
+};
 use holdfast_tpm::Ek;
 use holdfast_tpm::wire::{AlgId, Attest, Attested, PcrSelections};
 use holdfast_trust::attest::binding::Exporter;
@@ -49,24 +53,35 @@ impl Way {
 /// Runs M1 to M5 and keeps what came of it.
 pub(crate) fn run(config: &Config, way: Way) -> Result<(), DeviceError> {
     let blob = config.read_blob()?;
-    let identity = match config.keystore {
-        KeyStoreKind::Tpm => by_tpm(config, &blob, way)?,
-        KeyStoreKind::File => by_token(config, &blob, way)?,
-    };
+    let identity = trust::in_contact(config, &blob, |site| identify(config, &blob, site, way))?;
     println!("{}: enrolled, certificate until {}", identity.device, identity.not_after);
     Ok(())
 }
 
-fn by_tpm(config: &Config, blob: &DeviceBlob, way: Way) -> Result<Identity, DeviceError> {
+/// As [`run`], for an agent that has contact.
+pub(crate) fn identify(
+    config: &Config,
+    blob: &DeviceBlob,
+    site: &Site,
+    way: Way,
+) -> Result<Identity, DeviceError> {
+    match config.keystore {
+        KeyStoreKind::Tpm => by_tpm(config, blob, site, way),
+        KeyStoreKind::File => by_token(config, blob, site, way),
+    }
+}
+
+fn by_tpm(config: &Config, blob: &DeviceBlob, site: &Site, way: Way) -> Result<Identity, DeviceError> {
     let keys = TpmKeys::open(config)?;
     prepare(&keys, way)?;
     let csr = keys.csr(way.slot())?;
     let (ek, m1) = tpm_start(config, blob, &keys)?;
-    let service = door(config, blob, &keys, way)?;
+    let service = door(config, site, &keys, way)?;
     let m2 = service.call("POST", &way.path("start"), &[], &m1)?.body;
     let challenge = tpm2::collect::challenge(&m2).map_err(DeviceError::unusable)?;
     let secret = ek.activate(&mut keys.tpm(), &challenge.credential_blob, &challenge.encrypted_secret)?;
-    let secret: &[u8; 32] = secret.as_slice().try_into().map_err(|_| DeviceError::unusable("the secret is not 32 bytes"))?;
+    let secret: &[u8; 32] =
+        secret.as_slice().try_into().map_err(|_| DeviceError::unusable("the secret is not 32 bytes"))?;
     let event_log = if challenge.event_log { read_event_log(config)? } else { None };
 
     // The exporter is that of the connection that carries M3: open it first, prove over it, then send.
@@ -88,10 +103,10 @@ fn by_tpm(config: &Config, blob: &DeviceBlob, way: Way) -> Result<Identity, Devi
     let (body, mac) = tpm2::collect::proof(&m1, &m2, &csr, proof, secret).map_err(DeviceError::unusable)?;
     let headers = [(PROOF_HEADER, Bytes(mac.to_vec()).to_base64())];
     let answer = send_proof(&service, link, way, &headers, &body)?;
-    finish(config, blob, &keys, way, answer)
+    finish(config, site, &keys, way, answer)
 }
 
-fn by_token(config: &Config, blob: &DeviceBlob, way: Way) -> Result<Identity, DeviceError> {
+fn by_token(config: &Config, blob: &DeviceBlob, site: &Site, way: Way) -> Result<Identity, DeviceError> {
     let keys = FileKeys::open(config);
     let old = Identity::load(config)?;
     let expired = match way {
@@ -100,23 +115,42 @@ fn by_token(config: &Config, blob: &DeviceBlob, way: Way) -> Result<Identity, De
     };
     // A recovery signs with the old key; the new one stands beside it until it is certified.
     let slot = if way == Way::Recover { Slot::Next } else { way.slot() };
-    if slot == Slot::Next { keys.replace(slot)? } else { keys.ensure(slot)? }
+    if slot == Slot::Next {
+        keys.replace(slot)?
+    } else {
+        keys.ensure(slot)?
+    }
     let csr = keys.csr(slot)?;
     let token = match (way, &blob.join_token) {
         (Way::Recover, _) => None,
         (_, Some(token)) => Some(token),
-        (_, None) => return Err(DeviceError::unusable("the blob carries no join token: `holdfast device token` makes one")),
+        (_, None) => {
+            return Err(DeviceError::unusable(
+                "the blob carries no join token: `holdfast device token` makes one",
+            ));
+        }
     };
     let token_id = token.map(|token| token.id.clone()).unwrap_or_default();
-    let m1 = join_token::collect::start(blob.tenant.clone(), config.serial.clone(), config.model.clone(), token_id, expired.as_deref())
-        .map_err(DeviceError::unusable)?;
-    let service = door(config, blob, &keys, way)?;
+    let m1 = join_token::collect::start(
+        blob.tenant.clone(),
+        config.serial.clone(),
+        config.model.clone(),
+        token_id,
+        expired.as_deref(),
+    )
+    .map_err(DeviceError::unusable)?;
+    let service = door(config, site, &keys, way)?;
     let m2 = service.call("POST", &way.path("start"), &[], &m1)?.body;
     let link = service.connect()?;
     let exporter = Exporter::Bound(link.exporter);
     let body = match token {
         Some(token) => {
-            let secret = token.secret.0.as_slice().try_into().map_err(|_| DeviceError::unusable("the join token is not 32 bytes"))?;
+            let secret = token
+                .secret
+                .0
+                .as_slice()
+                .try_into()
+                .map_err(|_| DeviceError::unusable("the join token is not 32 bytes"))?;
             join_token::collect::proof(&m1, &m2, &csr, secret, &exporter)
         }
         None => {
@@ -126,9 +160,9 @@ fn by_token(config: &Config, blob: &DeviceBlob, way: Way) -> Result<Identity, De
     };
     let answer = send_proof(&service, link, way, &[], &body.map_err(DeviceError::unusable)?)?;
     if slot == Slot::Next {
-        return finish_next(config, blob, &keys, answer, &way.path("proof"));
+        return finish_next(config, site, &keys, answer, &way.path("proof"));
     }
-    finish(config, blob, &keys, way, answer)
+    finish(config, site, &keys, way, answer)
 }
 
 fn prepare(keys: &dyn KeyStore, way: Way) -> Result<(), DeviceError> {
@@ -136,10 +170,10 @@ fn prepare(keys: &dyn KeyStore, way: Way) -> Result<(), DeviceError> {
 }
 
 /// Who knocks: nobody yet, or this device with its current certificate.
-fn door(config: &Config, blob: &DeviceBlob, keys: &dyn KeyStore, way: Way) -> Result<Service, DeviceError> {
+fn door(config: &Config, site: &Site, keys: &dyn KeyStore, way: Way) -> Result<Service, DeviceError> {
     match way {
-        Way::Renew => Service::as_device(blob, &Identity::required(config)?, keys, Slot::Current),
-        Way::Enroll | Way::Recover => Service::anonymous(blob),
+        Way::Renew => Service::as_device(site, &Identity::required(config)?, keys, Slot::Current),
+        Way::Enroll | Way::Recover => Service::anonymous(site),
     }
 }
 
@@ -194,11 +228,14 @@ pub(crate) fn quote_with_values(
                 .into_iter()
                 .map(|value| PcrValue { alg: value.bank.0, index: value.index, value: value.value.into() })
                 .collect();
-            let attestation = Attestation { attest: quoted.attest.into(), signature: quoted.signature.into() };
+            let attestation =
+                Attestation { attest: quoted.attest.into(), signature: quoted.signature.into() };
             return Ok((attestation, values));
         }
     }
-    Err(DeviceError::unusable(format!("the PCRs changed between quote and read {QUOTE_TRIES} times: try again once the device has settled")))
+    Err(DeviceError::unusable(format!(
+        "the PCRs changed between quote and read {QUOTE_TRIES} times: try again once the device has settled"
+    )))
 }
 
 /// The event log of this boot, if there is one and it fits.
@@ -207,41 +244,62 @@ pub(crate) fn read_event_log(config: &Config) -> Result<Option<Vec<u8>>, DeviceE
     Ok(files::read(path)?.filter(|log| log.len() <= EVENT_LOG_MAX_BYTES))
 }
 
-fn send_proof(service: &Service, link: Link, way: Way, headers: &[(&str, String)], body: &[u8]) -> Result<Answer, DeviceError> {
+fn send_proof(
+    service: &Service,
+    link: Link,
+    way: Way,
+    headers: &[(&str, String)],
+    body: &[u8],
+) -> Result<Answer, DeviceError> {
     let path = way.path("proof");
     let answer = service.send(link, "POST", &path, headers, body)?.accepted(&path)?;
     if answer.status == 202 {
         let pending: EnrollPending = answer.json(&path)?;
-        return Err(DeviceError::Pending { enrollment: pending.enrollment, retry_after_s: pending.retry_after_s });
+        return Err(DeviceError::Pending {
+            enrollment: pending.enrollment,
+            retry_after_s: pending.retry_after_s,
+        });
     }
     Ok(answer)
 }
 
 /// M4 and M5.
-fn finish(config: &Config, blob: &DeviceBlob, keys: &dyn KeyStore, way: Way, answer: Answer) -> Result<Identity, DeviceError> {
+fn finish(
+    config: &Config,
+    site: &Site,
+    keys: &dyn KeyStore,
+    way: Way,
+    answer: Answer,
+) -> Result<Identity, DeviceError> {
     if way.slot() == Slot::Next {
-        return finish_next(config, blob, keys, answer, &way.path("proof"));
+        return finish_next(config, site, keys, answer, &way.path("proof"));
     }
     let issued: EnrollIssued = answer.json(&way.path("proof"))?;
     let mut identity = Identity::issued(issued);
     identity.store(config)?;
-    acknowledge(blob, &identity, keys, Slot::Current)?;
+    acknowledge(site, &identity, keys, Slot::Current)?;
     identity.acknowledged = true;
     identity.store(config)?;
     Ok(identity)
 }
 
 /// The new certificate is tried with the new key before either replaces the old.
-fn finish_next(config: &Config, blob: &DeviceBlob, keys: &dyn KeyStore, answer: Answer, path: &str) -> Result<Identity, DeviceError> {
+fn finish_next(
+    config: &Config,
+    site: &Site,
+    keys: &dyn KeyStore,
+    answer: Answer,
+    path: &str,
+) -> Result<Identity, DeviceError> {
     let mut identity = Identity::issued(answer.json(path)?);
-    acknowledge(blob, &identity, keys, Slot::Next)?;
+    acknowledge(site, &identity, keys, Slot::Next)?;
     identity.acknowledged = true;
     keys.promote()?;
     identity.store(config)?;
     Ok(identity)
 }
 
-fn acknowledge(blob: &DeviceBlob, identity: &Identity, keys: &dyn KeyStore, slot: Slot) -> Result<(), DeviceError> {
-    let service = Service::as_device(blob, identity, keys, slot)?;
+fn acknowledge(site: &Site, identity: &Identity, keys: &dyn KeyStore, slot: Slot) -> Result<(), DeviceError> {
+    let service = Service::as_device(site, identity, keys, slot)?;
     service.call("POST", "/v1/ack", &[], b"{}").map(|_| ())
 }

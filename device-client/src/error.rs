@@ -17,6 +17,8 @@ pub(crate) enum DeviceError {
     Tpm(#[from] holdfast_tpm::TpmError),
     #[error("the service at {url} cannot be reached")]
     Unreachable { url: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("the update repository's metadata was refused")]
+    Tuf(#[from] holdfast_trust::tuf::TufError),
     #[error("TLS could not be set up")]
     Tls(#[from] rustls::Error),
     #[error("the service refused: {} ({}){}", .0.title, .0.code, .0.detail.as_ref().map(|d| format!(": {d}")).unwrap_or_default())]
@@ -25,7 +27,9 @@ pub(crate) enum DeviceError {
     Status { path: String, status: u16 },
     #[error("the service's answer to {path} is not what this version expects: {why}")]
     Answer { path: String, why: String },
-    #[error("enrolment {enrollment} waits for an operator: `holdfast device approve {enrollment}`, then try again")]
+    #[error(
+        "enrolment {enrollment} waits for an operator: `holdfast device approve {enrollment}`, then try again"
+    )]
     Pending { enrollment: String, retry_after_s: u32 },
     #[error("{0}")]
     Unusable(String),

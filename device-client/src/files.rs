@@ -20,7 +20,10 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, DeviceError> {
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(DeviceError::Malformed { path: path.to_owned(), why: format!("it is above {MAX_BYTES} bytes") });
+        return Err(DeviceError::Malformed {
+            path: path.to_owned(),
+            why: format!("it is above {MAX_BYTES} bytes"),
+        });
     }
     Ok(Some(bytes))
 }
@@ -32,13 +35,18 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), DeviceError> {
     let write = || -> std::io::Result<()> {
         let folder = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&beside, path)?;
         File::open(folder)?.sync_all()
     };
-    write().map_err(|source| DeviceError::Write { path: path.to_owned(), source })
+    write().map_err(|source| {
+        // Half a file must not take the space that the next try needs.
+        let _ = std::fs::remove_file(&beside);
+        DeviceError::Write { path: path.to_owned(), source }
+    })
 }
 
 /// Reads JSON; none when the file is not there.
@@ -52,4 +60,21 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<O
 pub(crate) fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), DeviceError> {
     let bytes = serde_json::to_vec_pretty(value).map_err(DeviceError::unusable)?;
     write(path, &bytes)
+}
+
+/// Takes a lock that the system gives back when this program ends, however it ends.
+///
+/// # Errors
+/// When another holds it.
+pub(crate) fn lock(path: &Path) -> Result<File, DeviceError> {
+    let failed = |source| DeviceError::Write { path: path.to_owned(), source };
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(DeviceError::unusable("an agent of this device runs already"))
+        }
+        Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
+    }
 }

@@ -38,25 +38,12 @@ impl Identity {
     /// # Errors
     /// When the device has none: it must enrol first.
     pub(crate) fn required(config: &Config) -> Result<Self, DeviceError> {
-        Self::load(config)?.ok_or_else(|| DeviceError::unusable("this device has no certificate yet: `holdfast-device enroll`"))
+        Self::load(config)?.ok_or_else(|| {
+            DeviceError::unusable("this device has no certificate yet: `holdfast-device enroll`")
+        })
     }
 
     pub(crate) fn store(&self, config: &Config) -> Result<(), DeviceError> {
         files::write_json(&config.state("identity.json"), self)
     }
-}
-
-/// `status`
-pub(crate) fn show(config: &Config) -> Result<(), DeviceError> {
-    let identity = Identity::load(config)?;
-    let status = serde_json::json!({
-        "serial": config.serial,
-        "model": config.model,
-        "device": identity.as_ref().map(|identity| identity.device.to_string()),
-        "acknowledged": identity.as_ref().is_some_and(|identity| identity.acknowledged),
-        "renew_at": identity.as_ref().map(|identity| identity.renew_at),
-        "not_after": identity.as_ref().map(|identity| identity.not_after),
-    });
-    println!("{}", serde_json::to_string_pretty(&status).map_err(DeviceError::unusable)?);
-    Ok(())
 }

@@ -3,13 +3,20 @@
 use crate::config::{Config, KeyStoreKind};
 use crate::error::DeviceError;
 use crate::keystore::{FileKeys, KeyStore as _, Slot, TpmKeys};
+use crate::{files, installer, survey};
+use holdfast_decide::device;
 use holdfast_proto::Digest;
 use holdfast_proto::blob::ManufactureRecord;
+use holdfast_proto::manifest::Manifest;
 use holdfast_tpm::Ek;
 use sha2::Digest as _;
+use std::path::Path;
 
-/// Makes the keys and prints the record.
-pub(crate) fn run(config: &Config) -> Result<(), DeviceError> {
+/// Makes the keys and prints the record; notes what the line put into slot a, if it says so.
+pub(crate) fn run(config: &Config, installed: Option<&Path>) -> Result<(), DeviceError> {
+    if let Some(manifest) = installed {
+        note_installed(config, manifest)?;
+    }
     let record = match config.keystore {
         KeyStoreKind::Tpm => with_tpm(config)?,
         KeyStoreKind::File => {
@@ -25,6 +32,16 @@ pub(crate) fn run(config: &Config) -> Result<(), DeviceError> {
     };
     println!("{}", serde_json::to_string_pretty(&record).map_err(DeviceError::unusable)?);
     Ok(())
+}
+
+/// The factory's word, held against the bytes that it put there.
+fn note_installed(config: &Config, path: &Path) -> Result<(), DeviceError> {
+    let malformed = |why: String| DeviceError::Malformed { path: path.to_owned(), why };
+    let bytes = files::read(path)?.ok_or_else(|| malformed("it is not there".into()))?;
+    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
+    let digest = Digest(sha2::Sha256::digest(&bytes).into());
+    let installer = installer::open(config)?;
+    survey::verify(installer.as_ref(), &manifest, digest, device::Slot::A).map_err(malformed)
 }
 
 fn with_tpm(config: &Config) -> Result<ManufactureRecord, DeviceError> {

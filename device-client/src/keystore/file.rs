@@ -28,7 +28,9 @@ impl FileKeys {
 
     fn pkcs8(&self, slot: Slot) -> Result<Zeroizing<Vec<u8>>, DeviceError> {
         let bytes = files::read(&self.path(slot))?;
-        bytes.map(Zeroizing::new).ok_or_else(|| DeviceError::unusable("the device key is missing: enrol to make it"))
+        bytes
+            .map(Zeroizing::new)
+            .ok_or_else(|| DeviceError::unusable("the device key is missing: enrol to make it"))
     }
 
     fn pair(&self, slot: Slot) -> Result<EcdsaKeyPair, DeviceError> {
@@ -79,7 +81,8 @@ impl KeyStore for FileKeys {
 
 /// id-ecPublicKey, secp256r1 (RFC 5480).
 const P256_ALGORITHM: [u8; 19] = [
-    0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03, 0x01, 0x07,
+    0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x03,
+    0x01, 0x07,
 ];
 /// ecdsa-with-SHA256 (RFC 5758).
 const ECDSA_SHA256: [u8; 10] = [0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x02];

@@ -46,6 +46,14 @@ pub(crate) trait KeyStore {
 
     /// For TLS client authentication.
     fn tls_key(&self, slot: Slot) -> Result<Arc<dyn SigningKey>, DeviceError>;
+
+    /// The TPM, where the keys live in one.
+    fn tpm_keys(&self) -> Option<&TpmKeys> {
+        None
+    }
+
+    /// Lets go of what only one program can hold at a time.
+    fn release(&self) {}
 }
 
 /// The store that the configuration names.

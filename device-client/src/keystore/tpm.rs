@@ -16,7 +16,8 @@ pub(crate) struct TpmKeys {
 
 impl TpmKeys {
     pub(crate) fn open(config: &Config) -> Result<Self, DeviceError> {
-        let spec = config.tpm.as_deref().ok_or_else(|| DeviceError::usage("the configuration names no TPM"))?;
+        let spec =
+            config.tpm.as_deref().ok_or_else(|| DeviceError::usage("the configuration names no TPM"))?;
         Ok(Self { tpm: Arc::new(Mutex::new(Tpm::open(spec)?)), folder: config.state_dir.clone() })
     }
 
@@ -28,7 +29,8 @@ impl TpmKeys {
 
     /// The blobs of a slot's key.
     pub(crate) fn key(&self, slot: Slot) -> Result<DeviceKey, DeviceError> {
-        let missing = || DeviceError::unusable("the device key is missing: `holdfast-device manufacture` makes it");
+        let missing =
+            || DeviceError::unusable("the device key is missing: `holdfast-device manufacture` makes it");
         let [public, private] = self.paths(slot);
         Ok(DeviceKey {
             public: files::read(&public)?.ok_or_else(missing)?,
@@ -84,5 +86,13 @@ impl KeyStore for TpmKeys {
 
     fn tls_key(&self, slot: Slot) -> Result<Arc<dyn rustls::sign::SigningKey>, DeviceError> {
         Ok(Arc::new(TpmSigningKey::new(Arc::clone(&self.tpm), self.key(slot)?)?))
+    }
+
+    fn tpm_keys(&self) -> Option<&TpmKeys> {
+        Some(self)
+    }
+
+    fn release(&self) {
+        self.tpm().release();
     }
 }

@@ -1,9 +1,14 @@
 //! The device's configuration (TOML) and its blob.
 
+mod update;
+
+pub(crate) use update::{Boot, HealthProfile, Slots, Update};
+
 use crate::error::DeviceError;
 use crate::files;
 use holdfast_proto::blob::DeviceBlob;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// `device.toml`. Relative paths are relative to the file.
@@ -24,6 +29,17 @@ pub(crate) struct Config {
     /// TCG event log of this boot.
     #[serde(default)]
     pub(crate) event_log: Option<PathBuf>,
+    /// Where releases are installed; a device without it is not updated.
+    #[serde(default)]
+    pub(crate) slots: Option<Slots>,
+    /// Who boots them; the installer `file` needs nobody.
+    #[serde(default)]
+    pub(crate) boot: Option<Boot>,
+    #[serde(default)]
+    pub(crate) update: Update,
+    /// The commands behind each health profile; `default` is that of releases that name none.
+    #[serde(default)]
+    pub(crate) health: BTreeMap<String, HealthProfile>,
 }
 
 /// Where the device key lives.
@@ -43,13 +59,46 @@ impl Config {
         let text = String::from_utf8(bytes).map_err(|error| malformed(error.to_string()))?;
         let mut config: Self = toml::from_str(&text).map_err(|error| malformed(error.to_string()))?;
         if config.keystore == KeyStoreKind::Tpm && config.tpm.is_none() {
-            return Err(malformed("keystore = \"tpm\" needs tpm = \"device:/dev/tpmrm0\" or another transport".into()));
+            return Err(malformed(
+                "keystore = \"tpm\" needs tpm = \"device:/dev/tpmrm0\" or another transport".into(),
+            ));
         }
         let base = path.parent().unwrap_or(Path::new(".")).to_owned();
         config.state_dir = base.join(&config.state_dir);
         config.blob = base.join(&config.blob);
         config.event_log = config.event_log.map(|log| base.join(log));
+        config.resolve(&base);
+        config.check().map_err(malformed)?;
         Ok(config)
+    }
+
+    fn resolve(&mut self, base: &Path) {
+        if let Some(slots) = &mut self.slots {
+            slots.resolve(base);
+        }
+        if let Some(boot) = &mut self.boot {
+            boot.resolve(base);
+        }
+    }
+
+    /// What no single section can say.
+    fn check(&self) -> Result<(), String> {
+        let wrong = match (&self.slots, &self.boot) {
+            (Some(Slots::AbSlot { a, b }), _) if a.is_empty() || !a.keys().eq(b.keys()) => {
+                "[slots] a and b name the same artefacts, at least one"
+            }
+            (Some(Slots::AbSlot { .. }), None) => "the installer ab_slot needs a section [boot]",
+            (Some(Slots::File { .. }), Some(_)) => "the installer file swaps a symlink: it takes no [boot]",
+            (None, Some(_)) => "[boot] without [slots] boots nothing",
+            _ => "",
+        };
+        if !wrong.is_empty() {
+            return Err(wrong.to_owned());
+        }
+        match self.health.iter().find(|(_, profile)| profile.commands.iter().any(Vec::is_empty)) {
+            Some((name, _)) => Err(format!("[health.{name}] holds an empty command")),
+            None => Ok(()),
+        }
     }
 
     /// The blob, needed by everything but `manufacture`.
@@ -70,3 +119,6 @@ impl Config {
         self.state_dir.join(name)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+//! The way to the service: who is spoken to ([`Site`]), as whom ([`Service`]), and what came back ([`Answer`]).
+//!
+//! One request at a time; a connection is kept for the next one. What proves something over a connection opens it
+//! first ([`Service::connect`]), so that its exporter can be read before anything is sent.
+
+mod link;
+mod tls;
+
+pub(crate) use link::Link;
+pub(crate) use tls::is_certificate_refusal;
+
+use crate::config::Config;
+use crate::error::DeviceError;
+use crate::identity::Identity;
+use crate::keystore::{KeyStore, Slot};
+use crate::trust::{self, Known};
+use holdfast_proto::Bytes;
+use holdfast_proto::blob::DeviceBlob;
+use holdfast_proto::problem::Problem;
+use link::{Dialer, Prepared, Target};
+use rustls::ClientConfig;
+use rustls::client::WantsClientCert;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use std::sync::{Arc, OnceLock};
+use ureq::http::{HeaderMap, Request, Response};
+use ureq::unversioned::resolver::DefaultResolver;
+
+/// Answers to enrolment, polls and secrets.
+const ANSWER_MAX_BYTES: u64 = 4 << 20;
+
+/// The service as this device knows it: its address, who vouches for it, and the time that is at least now.
+#[derive(Debug, Clone)]
+pub(crate) struct Site {
+    url: String,
+    host: String,
+    port: u16,
+    /// DER; TUF's bundle once there is one, the blob's pinned roots before.
+    roots: Vec<Bytes>,
+    /// Unix seconds; no time before this is believed.
+    pub(crate) floor: i64,
+}
+
+impl Site {
+    /// What blob and trust state say.
+    ///
+    /// # Errors
+    /// When the blob's URL is none.
+    pub(crate) fn of(config: &Config, blob: &DeviceBlob) -> Result<Self, DeviceError> {
+        Self::knowing(blob, trust::known(config)?)
+    }
+
+    /// As [`Site::of`], with what an open trust state says.
+    ///
+    /// # Errors
+    /// As [`Site::of`].
+    pub(crate) fn knowing(blob: &DeviceBlob, known: Known) -> Result<Self, DeviceError> {
+        let wrong = || DeviceError::unusable(format!("{} is no https URL", blob.url));
+        let rest = blob.url.strip_prefix("https://").ok_or_else(wrong)?.trim_end_matches('/');
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
+            _ => (rest, 443),
+        };
+        Ok(Self {
+            url: blob.url.trim_end_matches('/').to_owned(),
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port,
+            roots: known.roots.unwrap_or_else(|| blob.ca_roots.clone()),
+            floor: blob.minimum_time.max(known.signed_time.unwrap_or(0)),
+        })
+    }
+
+    pub(crate) fn has_roots(&self, roots: &[Bytes]) -> bool {
+        self.roots == roots
+    }
+}
+
+/// How to reach the service, and as whom.
+pub(crate) struct Service {
+    target: Arc<Target>,
+    /// Keeps one connection.
+    agent: OnceLock<ureq::Agent>,
+}
+
+/// Status, headers and body of an answer.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+/// An answer whose body is still to be read.
+pub(crate) type Streaming = Response<ureq::Body>;
+
+impl Service {
+    /// Without a certificate: enrolment, recovery, the update repository's metadata.
+    pub(crate) fn anonymous(site: &Site) -> Result<Self, DeviceError> {
+        Self::with(site, tls::verified(site)?, |builder| Ok(builder.with_no_client_auth()))
+    }
+
+    /// With the device's certificate.
+    pub(crate) fn as_device(
+        site: &Site,
+        identity: &Identity,
+        keys: &dyn KeyStore,
+        slot: Slot,
+    ) -> Result<Self, DeviceError> {
+        let chain =
+            identity.certificate_chain.iter().map(|der| CertificateDer::from(der.0.clone())).collect();
+        let certified = CertifiedKey::new(chain, keys.tls_key(slot)?);
+        Self::with(site, tls::verified(site)?, |builder| {
+            Ok(builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified))))
+        })
+    }
+
+    /// Whoever answers, and nothing is told to him: for `/v1/tuf` alone, whose files carry their own signatures, at
+    /// first contact with a clock that makes every certificate look wrong.
+    pub(crate) fn insecure_for_signed_metadata(site: &Site) -> Result<Self, DeviceError> {
+        Self::with(site, tls::insecure_anyone(site), |builder| Ok(builder.with_no_client_auth()))
+    }
+
+    fn with(
+        site: &Site,
+        builder: rustls::ConfigBuilder<ClientConfig, WantsClientCert>,
+        finish: impl FnOnce(
+            rustls::ConfigBuilder<ClientConfig, WantsClientCert>,
+        ) -> Result<ClientConfig, DeviceError>,
+    ) -> Result<Self, DeviceError> {
+        let (url, host) = (site.url.clone(), site.host.clone());
+        let target = Arc::new(Target { url, host, port: site.port, tls: Arc::new(finish(builder)?) });
+        Ok(Self { target, agent: OnceLock::new() })
+    }
+
+    /// Opens one connection and finishes its handshake.
+    pub(crate) fn connect(&self) -> Result<Link, DeviceError> {
+        self.target.connect()
+    }
+
+    /// Sends one request over a connection that is open already.
+    pub(crate) fn send(
+        &self,
+        link: Link,
+        method: &str,
+        path: &str,
+        headers: &[(&str, String)],
+        body: &[u8],
+    ) -> Result<Answer, DeviceError> {
+        let agent = ureq::Agent::with_parts(settings(0), Prepared::new(link), DefaultResolver::default());
+        self.whole(self.run(&agent, method, path, headers, body)?)
+    }
+
+    /// One request over the connection that is kept; every status is an answer.
+    pub(crate) fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, String)],
+        body: &[u8],
+    ) -> Result<Answer, DeviceError> {
+        self.whole(self.stream(method, path, headers, body)?)
+    }
+
+    /// As [`Service::ask`], with the body still to be read.
+    pub(crate) fn stream(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, String)],
+        body: &[u8],
+    ) -> Result<Streaming, DeviceError> {
+        let dialer = || Dialer(Arc::clone(&self.target));
+        let agent = self
+            .agent
+            .get_or_init(|| ureq::Agent::with_parts(settings(1), dialer(), DefaultResolver::default()));
+        self.run(agent, method, path, headers, body)
+    }
+
+    /// As [`Service::ask`]; other statuses than 2xx are refusals.
+    pub(crate) fn call(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, String)],
+        body: &[u8],
+    ) -> Result<Answer, DeviceError> {
+        self.ask(method, path, headers, body)?.accepted(path)
+    }
+
+    fn run(
+        &self,
+        agent: &ureq::Agent,
+        method: &str,
+        path: &str,
+        headers: &[(&str, String)],
+        body: &[u8],
+    ) -> Result<Streaming, DeviceError> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.target.url));
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let sent = if body.is_empty() {
+            agent.run(request.body(()).map_err(DeviceError::unusable)?)
+        } else {
+            agent.run(
+                request
+                    .header("content-type", "application/json")
+                    .body(body)
+                    .map_err(DeviceError::unusable)?,
+            )
+        };
+        sent.map_err(|error| self.target.failed(error))
+    }
+
+    fn whole(&self, mut answer: Streaming) -> Result<Answer, DeviceError> {
+        let status = answer.status().as_u16();
+        let headers = answer.headers().clone();
+        let body = answer.body_mut().with_config().limit(ANSWER_MAX_BYTES).read_to_vec();
+        Ok(Answer { status, headers, body: body.map_err(|error| self.target.failed(error))? })
+    }
+}
+
+fn settings(idle: usize) -> ureq::config::Config {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_idle_connections(idle)
+        .max_idle_connections_per_host(idle)
+        .max_redirects(0)
+        .build()
+}
+
+impl Answer {
+    /// Itself for 2xx; else the problem that the service told.
+    pub(crate) fn accepted(self, path: &str) -> Result<Self, DeviceError> {
+        if (200..300).contains(&self.status) { Ok(self) } else { Err(self.refusal(path)) }
+    }
+
+    /// Why this is no answer that helps.
+    pub(crate) fn refusal(&self, path: &str) -> DeviceError {
+        match serde_json::from_slice::<Problem>(&self.body) {
+            Ok(problem) => DeviceError::Refused(Box::new(problem)),
+            Err(_) => DeviceError::Status { path: path.to_owned(), status: self.status },
+        }
+    }
+
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, DeviceError> {
+        let wrong =
+            |error: serde_json::Error| DeviceError::Answer { path: path.to_owned(), why: error.to_string() };
+        serde_json::from_slice(&self.body).map_err(wrong)
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Milliseconds of Retry-After, where it is a number of seconds.
+    pub(crate) fn retry_after_ms(&self) -> Option<u64> {
+        retry_after_ms(&self.headers)
+    }
+}
+
+/// Milliseconds of Retry-After, where it is a number of seconds.
+pub(crate) fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
+    let seconds: u64 = headers.get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
+    Some(seconds.saturating_mul(1000))
+}
