@@ -26,6 +26,8 @@ pub enum Kind {
     Precondition,
     /// Longer than the cap.
     TooLarge,
+    /// The range that was asked for lies outside of what there is.
+    RangeNotSatisfiable,
     /// Too often.
     TooMany,
     /// The keyring is sealed: secrets cannot be served now.

@@ -1,6 +1,8 @@
 //! What every handler and every job can reach: one value, cheap to clone, built once at the start.
 
 use crate::ca::Hierarchy;
+use crate::checkin::nonce::NonceKey;
+use crate::checkin::ops::Seen;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
@@ -8,7 +10,12 @@ use crate::http::limit::RateLimit;
 use crate::http::tls::ServerCertificate;
 use crate::keyring::kek::{FileKek, write_private};
 use crate::keyring::{Keyring, Restored};
+use crate::repo::Repo;
+use crate::repo::blob::Files;
+use crate::repo::sign::OnlineKeySet;
+use crate::rollout::ops::Leases;
 use crate::tx;
+use crate::work::Wake;
 use anyhow::Context as _;
 use std::ops::Deref;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -30,6 +37,18 @@ pub struct Parts {
     /// Requests under way at once.
     pub places: tokio::sync::Semaphore,
     pub sessions: crate::enroll::session::SessionKey,
+    /// When this process began, Unix seconds.
+    pub started_at: i64,
+    pub repo: Repo,
+    pub leases: Leases,
+    pub seen: Seen,
+    pub nonce_key: NonceKey,
+    /// Wakes the planner.
+    pub wake_rollouts: Wake,
+    /// Wakes the worker that builds deltas.
+    pub wake_deltas: Wake,
+    /// Wakes the worker that keeps the online metadata young.
+    pub wake_metadata: Wake,
 }
 
 /// [`Parts`], shared. `State(state): State<AppState>` in a handler.
@@ -76,7 +95,6 @@ impl AppState {
             .mode(0o700)
             .create(dir)
             .with_context(|| format!("the data folder {} cannot be made", dir.display()))?;
-        std::fs::create_dir_all(dir.join("blobs")).context("the blob folder cannot be made")?;
         let db = Db::open(&config.database_url(), config.database.max_connections)
             .await
             .context("the database cannot be opened")?;
@@ -96,6 +114,10 @@ impl AppState {
         let (issued, key) = tx!(db, "ca.issue_server", |tx| ca.issue_server(tx, tenant, &names, now).await)?;
         let server_certificate = Arc::new(ServerCertificate::new(issued.chain, &key)?);
         let sessions = crate::enroll::session::SessionKey::open_or_make(&keyring, now).await?;
+        let blobs = Files::open(&dir.join("blobs")).context("the blob folder cannot be opened")?;
+        let online = OnlineKeySet::open_or_make(&keyring, now).await?;
+        let repo = Repo::new(db.clone(), online, Arc::new(blobs), tenant, &ca.root.certificate);
+        let nonce_key = NonceKey::open_or_make(&keyring, now).await?;
         crate::operator::ops::first_start(&db, dir, tenant, now).await?;
         let limits = &config.limits;
         let enroll_limit = RateLimit::new(limits.enroll_per_second, limits.enroll_burst);
@@ -113,6 +135,14 @@ impl AppState {
             sign_in_limit,
             places,
             sessions,
+            started_at: now,
+            repo,
+            leases: Leases::since(now),
+            seen: Seen::default(),
+            nonce_key,
+            wake_rollouts: Wake::default(),
+            wake_deltas: Wake::default(),
+            wake_metadata: Wake::default(),
         })))
     }
 

@@ -6,7 +6,6 @@ use crate::device;
 use crate::http::auth::Device;
 use crate::refusal::{Kind, Refusal};
 use crate::release;
-use crate::repo::sign::AssignedManifest;
 use crate::rollout;
 use crate::state::AppState;
 use crate::tx;
@@ -29,6 +28,11 @@ impl Seen {
         if let Ok(mut all) = self.0.lock() {
             all.insert(device.to_owned(), now);
         }
+    }
+
+    /// When it was last seen since the last flush.
+    pub fn at(&self, device: &str) -> Option<i64> {
+        self.0.lock().ok().and_then(|all| all.get(device).copied())
     }
 
     pub(super) fn take(&self) -> Vec<(String, i64)> {
@@ -77,12 +81,6 @@ pub async fn answer(state: &AppState, device: &Device, poll: Poll) -> Result<Sta
     if let Some(served) = &poll.served
         && let Some(row) = release::row(&mut tx, &device.tenant, &served.hardware, &served.release).await?
     {
-        let manifest = AssignedManifest {
-            hardware: &served.hardware,
-            release: &row.manifest.release,
-            sha256: row.manifest_sha256,
-            length: row.manifest_len,
-        };
         let body = AssignmentBody {
             device: device.id.clone(),
             epoch: served.epoch as u64,
@@ -92,7 +90,7 @@ pub async fn answer(state: &AppState, device: &Device, poll: Poll) -> Result<Sta
             state: served.word,
             rollout: Some(served.rollout.clone()),
         };
-        assignment = Some(state.repo.sign_assignment(&body, &manifest, now).await?.into());
+        assignment = Some(state.repo.sign_assignment(&body, &row.assigned(), now)?.into());
     }
     Ok(StateAnswer { assignment, timestamp: timestamp.map(Into::into), poll_after_s: poll.poll_after_s })
 }
@@ -107,6 +105,7 @@ pub async fn report(state: &AppState, device: &Device, body: &[u8], signature: &
     let report: Report = crate::http::body::parse_json(body)?;
     let (now, id, tenant) = (state.now(), device.id.as_str(), device.tenant.as_str());
     state.seen.note(id, now);
+    let mut behind = false;
     let accepted = tx!(state.db, "checkin.report", |tx| {
         let last = sql::last(tx, tenant, id).await?;
         let before = last.clone().unwrap_or_default();
@@ -133,13 +132,16 @@ pub async fn report(state: &AppState, device: &Device, body: &[u8], signature: &
         for (role, version) in [("timestamp", report.versions.timestamp), ("snapshot", report.versions.snapshot)] {
             // A hostile device cannot push versions beyond what a restored clock would give.
             let cap = (now.max(0) as u64) + YEAR_S;
-            state.repo.note_seen(tx, role, version.min(cap)).await?;
+            behind |= state.repo.note_seen(tx, role, version.min(cap)).await?;
         }
         note_bad_delta(state, tx, &report, now).await?;
         rollout::ops::report(state, tx, (tenant, id), &report, (evidence, reset), now).await?;
         Ok::<_, Refusal>(ReportAccepted { sequence: report.sequence })
     })?;
     state.wake_rollouts.wake();
+    if behind {
+        state.wake_metadata.wake();
+    }
     Ok(accepted)
 }
 
@@ -147,8 +149,8 @@ const YEAR_S: u64 = 365 * 86_400;
 
 fn check_signature(device: &Device, body: &[u8], signature: &[u8]) -> Result<(), Refusal> {
     let (_, certificate) = x509_parser::parse_x509_certificate(&device.certificate_der).map_err(Refusal::internal)?;
-    let key = &certificate.tbs_certificate.subject_pki.subject_public_key.data;
-    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key.as_ref())
+    let key: &[u8] = &certificate.tbs_certificate.subject_pki.subject_public_key.data;
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key)
         .verify(&report_message(body), signature)
         .map_err(|_| Refusal::invalid("report-signature", "the report is not signed by this device's key"))
 }
@@ -178,7 +180,7 @@ async fn weigh(
         return Ok((claimed, None));
     };
     let digest = match &armed {
-        Some(armed) => release::artefact_digest(tx, &device.tenant, device, &armed.release).await?,
+        Some(armed) => release::booted_digest(tx, &device.tenant, &armed.hardware, &armed.release).await?,
         None => None,
     };
     let booted = armed.as_ref().zip(digest.as_ref()).filter(|(armed, _)| armed.reset_count >= 0).map(|(armed, digest)| {
@@ -200,10 +202,10 @@ async fn weigh(
         && booted.is_some()
         && let Ok(facts) = attest::tpm2::verify_report(evidence, &expected(booted), &policy)
     {
-        return Ok((claimed.map(|_| EvidenceLevel::Booted), Some(facts.clock.reset_count)));
+        return Ok((claimed.map(|_| EvidenceLevel::Booted), Some(facts.quote.clock.reset_count)));
     }
     match attest::tpm2::verify_report(evidence, &expected(None), &policy) {
-        Ok(facts) => Ok((claimed, Some(facts.clock.reset_count))),
+        Ok(facts) => Ok((claimed, Some(facts.quote.clock.reset_count))),
         Err(refusal) => {
             tracing::info!(device.id = id, reason = refusal.reason.code(), "a report's quote does not hold");
             Ok((claimed, None))
@@ -226,6 +228,11 @@ async fn note_bad_delta(state: &AppState, tx: &mut Tx, report: &Report, now: i64
         }
     }
     Ok(())
+}
+
+/// The highest assignment that a device reported.
+pub async fn seen_assignment(tx: &mut Tx, tenant: &str, device: &str) -> Result<i64, Error> {
+    Ok(sql::assignment(tx, tenant, device).await?.unwrap_or(0))
 }
 
 /// Floor and highest assignment that each device reported.

@@ -55,6 +55,16 @@ pub(super) async fn store(tx: &mut Tx, tenant: &str, device: &str, facts: &Facts
     Ok(done.rows_affected() == 1)
 }
 
+/// The highest assignment that a device trusts.
+pub(super) async fn assignment(tx: &mut Tx, tenant: &str, device: &str) -> Result<Option<i64>, Error> {
+    let row = sqlx::query("SELECT assignment FROM device_report WHERE tenant_id = $1 AND device_id = $2")
+        .bind(tenant)
+        .bind(device)
+        .fetch_optional(tx.conn())
+        .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
 /// Floor and highest trusted assignment of every device of a tenant.
 pub(super) async fn floors(tx: &mut Tx, tenant: &str) -> Result<Vec<(String, i64, i64)>, Error> {
     let rows = sqlx::query("SELECT device_id, floor, assignment FROM device_report WHERE tenant_id = $1")

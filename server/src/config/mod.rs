@@ -44,6 +44,8 @@ pub struct Config {
     pub listen: Listen,
     pub database: Database,
     pub identity: Identity,
+    pub checkin: Checkin,
+    pub rollout: Rollout,
     pub limits: Limits,
     pub log: Log,
 }
@@ -74,6 +76,19 @@ pub struct Identity {
     pub session_minutes: i64,
     pub recover_t0_days: i64,
     pub pending_retry_s: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkin {
+    pub poll_after_s: u32,
+    pub flush_s: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rollout {
+    pub plan_every_s: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -153,6 +168,9 @@ impl Config {
         };
         range("identity.certificate_days", self.identity.certificate_days, 30..=90, "30 to 90")?;
         range("identity.session_minutes", self.identity.session_minutes, 5..=60, "5 to 60")?;
+        range("checkin.poll_after_s", self.checkin.poll_after_s.into(), 1..=86_400, "1 to 86400")?;
+        range("checkin.flush_s", self.checkin.flush_s as i64, 1..=3600, "1 to 3600")?;
+        range("rollout.plan_every_s", self.rollout.plan_every_s as i64, 1..=3600, "1 to 3600")?;
         range("database.max_connections", self.database.max_connections.into(), 1..=1000, "1 to 1000")?;
         let domain = &self.identity.trust_domain;
         if domain.is_empty()

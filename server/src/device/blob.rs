@@ -22,7 +22,7 @@ pub async fn make(state: &AppState, tenant: &str, request: BlobRequest) -> Resul
         tenant: TenantId::new(tenant),
         url: url.trim_end_matches('/').to_owned(),
         ca_roots: vec![Bytes(state.ca.root.certificate.to_vec())],
-        tuf_root: None,
+        tuf_root: state.repo.newest_root().await?.map(Bytes),
         hardware: request.hardware,
         channel: request.channel,
         minimum_time: state.now(),

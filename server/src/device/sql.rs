@@ -28,11 +28,13 @@ pub struct Record {
     pub tpm_clock: Option<Clock>,
     /// The record that took its place.
     pub replaced_by: Option<DeviceId>,
+    /// When the record was made, Unix seconds.
+    pub created_at: i64,
 }
 
 const COLUMNS: &str = "id, serial, model, state, tier, root_class, labels, ek_hash, release_name, slot, \
      certificate_serial, certificate_not_after, last_seen, version, kind, site, claimed_ek_hash, ak_name, device_key, \
-     claimed_ak_name, tpm_clock, replaced_by";
+     claimed_ak_name, tpm_clock, replaced_by, created_at";
 
 fn word<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &str) -> Result<Option<T>, sqlx::Error> {
     let Some(text) = row.try_get::<Option<String>, _>(column)? else { return Ok(None) };
@@ -82,6 +84,7 @@ fn record(row: &AnyRow) -> Result<Record, sqlx::Error> {
         claimed_ak_name: row.try_get("claimed_ak_name")?,
         tpm_clock: clock(row)?,
         replaced_by: row.try_get::<Option<String>, _>("replaced_by")?.map(DeviceId::new),
+        created_at: row.try_get("created_at")?,
     })
 }
 

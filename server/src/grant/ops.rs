@@ -53,13 +53,12 @@ pub async fn propose(state: &AppState, operator: &Operator, proposal: &ProposeGr
 pub async fn approve(state: &AppState, operator: &Operator, id: &str) -> Result<Grant, Refusal> {
     let (now, sealer) = (state.now(), sealer(state).await?);
     let actor = operator.access_actor();
-    change(state, operator, &sealer, id, async |tx, row| {
+    change(state, operator, &sealer, id, |policy, row| {
         if row.state != "proposed" {
             return Err(Refusal::conflict("grant-not-proposed", format!("this grant is {}", row.state)));
         }
-        let policy = compiled(tx, &operator.tenant, &sealer).await?;
         let tenant = TenantId::from(operator.tenant.as_str());
-        access::may_approve_grant(&policy, &actor, &tenant, &row.proposed_by, Approvals::TwoPersons, now)
+        access::may_approve_grant(policy, &actor, &tenant, &row.proposed_by, Approvals::TwoPersons, now)
             .map_err(|error| Refusal::forbidden("not-allowed", error.to_string()))?;
         Ok(("grant.approve", GrantRow { state: "active".into(), approved_by: operator.principal().to_owned(), ..row }))
     })
@@ -70,15 +69,14 @@ pub async fn approve(state: &AppState, operator: &Operator, id: &str) -> Result<
 pub async fn withdraw(state: &AppState, operator: &Operator, id: &str) -> Result<Grant, Refusal> {
     let (now, sealer) = (state.now(), sealer(state).await?);
     let actor = operator.access_actor();
-    change(state, operator, &sealer, id, async |tx, row| {
+    change(state, operator, &sealer, id, |policy, row| {
         if row.state == "withdrawn" {
             return Err(Refusal::conflict("grant-withdrawn", "this grant was withdrawn already"));
         }
-        let policy = compiled(tx, &operator.tenant, &sealer).await?;
         let tenant = TenantId::from(operator.tenant.as_str());
         let proposal = proposal_of(&row)?;
         let by = Some(row.proposed_by.as_str());
-        let may = access::may_withdraw_grant(&policy, &actor, &tenant, proposal.effect, by, Approvals::TwoPersons, now);
+        let may = access::may_withdraw_grant(policy, &actor, &tenant, proposal.effect, by, Approvals::TwoPersons, now);
         match may.map_err(|error| Refusal::forbidden("not-allowed", error.to_string()))? {
             Withdrawal::Now => Ok(("grant.withdraw", GrantRow { state: "withdrawn".into(), ..row })),
             Withdrawal::NeedsAnother if row.state == "proposed" => {
@@ -97,23 +95,24 @@ async fn change(
     operator: &Operator,
     sealer: &Sealer,
     id: &str,
-    decide: impl AsyncFn(&mut Tx, GrantRow) -> Result<(&'static str, GrantRow), Refusal>,
+    decide: impl Fn(&Compiled, GrantRow) -> Result<(&'static str, GrantRow), Refusal>,
 ) -> Result<Grant, Refusal> {
     let now = state.now();
     tx!(state.db, "grant.change", |tx| {
-            let row = sql::grant_row(tx, &operator.tenant, id).await?;
-            let row = row.ok_or_else(|| Refusal::not_found(format_args!("grant `{}`", audit::printable(id))))?;
-            check(sealer, &operator.tenant, &row)?;
-            let version = row.version + 1;
-            let (action, row) = decide(tx, row).await?;
-            let row = with_mac(sealer, &operator.tenant, GrantRow { version, ..row });
-            if !sql::grant_change(tx, &operator.tenant, &row).await? {
-                return Err(Refusal::precondition(version));
-            }
-            let entry = operator.did(action, format!("grant/{}", row.id), row.proposal.clone());
-            audit::append(tx, &entry, now).await?;
-            to_api(&row)
-        })
+        let row = sql::grant_row(tx, &operator.tenant, id).await?;
+        let row = row.ok_or_else(|| Refusal::not_found(format_args!("grant `{}`", audit::printable(id))))?;
+        check(sealer, &operator.tenant, &row)?;
+        let policy = compiled(tx, &operator.tenant, sealer).await?;
+        let version = row.version + 1;
+        let (action, row) = decide(&policy, row)?;
+        let row = with_mac(sealer, &operator.tenant, GrantRow { version, ..row });
+        if !sql::grant_change(tx, &operator.tenant, &row).await? {
+            return Err(Refusal::precondition(version));
+        }
+        let entry = operator.did(action, format!("grant/{}", row.id), row.proposal.clone());
+        audit::append(tx, &entry, now).await?;
+        to_api(&row)
+    })
 }
 
 pub async fn list(state: &AppState, operator: &Operator, after: &str, limit: i64) -> Result<Vec<Grant>, Refusal> {

@@ -43,6 +43,7 @@ fn status_of(kind: Kind) -> (StatusCode, &'static str) {
         Kind::Conflict => (StatusCode::CONFLICT, "This stands against what is already so"),
         Kind::Precondition => (StatusCode::PRECONDITION_FAILED, "The record has changed since"),
         Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The request is too large"),
+        Kind::RangeNotSatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, "There is no such range"),
         Kind::TooMany => (StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
         Kind::Sealed => (StatusCode::SERVICE_UNAVAILABLE, "The keyring is sealed"),
         Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Not now"),

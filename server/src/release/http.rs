@@ -10,7 +10,7 @@ use crate::state::AppState;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use holdfast_proto::Digest;
+use holdfast_proto::{Bytes, Digest};
 use holdfast_proto::api::Page;
 use holdfast_proto::api::release::{ArtifactStored, BuildDeltas, Delta, Release};
 use holdfast_proto::api::tuf::{OnlineKeys, PublishTuf, TufStatus};
@@ -22,8 +22,8 @@ const ARTIFACT_MAX_BYTES: u64 = 16 << 30;
 /// The public halves of the service's online keys.
 #[utoipa::path(get, path = "/api/v1/tuf/keys", tag = "tuf", responses((status = 200, body = OnlineKeys)))]
 pub async fn keys(State(state): State<AppState>, _: Operator) -> Answer<Json<OnlineKeys>> {
-    let roots = vec![state.ca.root.certificate.clone().into()];
-    state.repo.online_keys(roots, state.now()).await.map(Json)
+    let roots = vec![Bytes(state.ca.root.certificate.to_vec())];
+    state.repo.online_keys(roots).map(Json)
 }
 
 /// Takes what the desk signed, whole or not at all.
@@ -34,7 +34,9 @@ pub async fn publish(
     operator: Operator,
     JsonBody(body): JsonBody<PublishTuf>,
 ) -> Answer<Json<TufStatus>> {
-    ops::publish(&state.repo, &operator.actor(), &body, state.now()).await.map(Json)
+    let status = ops::publish(&state.repo, &operator.actor(), &body, state.now()).await?;
+    state.wake_rollouts.wake();
+    Ok(Json(status))
 }
 
 /// Versions and expiries of every role.

@@ -6,6 +6,8 @@
 pub mod http;
 mod ops;
 mod sql;
+#[cfg(test)]
+mod tests;
 pub mod work;
 
 pub use ops::*;

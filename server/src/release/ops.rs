@@ -6,9 +6,9 @@ use crate::tx;
 use crate::audit;
 use crate::db::{Error, Tx};
 use crate::refusal::Refusal;
-use crate::repo::publish::{Offered, targets_of};
-use crate::repo::sign::DeltaTarget;
-use crate::repo::{Repo, Stored};
+use crate::repo::publish::{Offered, renew_soon, targets_of};
+use crate::repo::sign::{AssignedManifest, DeltaTarget};
+use crate::repo::{Listed, Repo, Stored};
 use holdfast_proto::Digest;
 use holdfast_proto::api::release::{BuildDeltas, Delta, Release};
 use holdfast_proto::api::tuf::{PublishTuf, TufStatus};
@@ -22,16 +22,71 @@ const BAD_REPORTS_MAX: i64 = 3;
 pub async fn publish(repo: &Repo, actor: &audit::Actor<'_>, body: &PublishTuf, now: i64) -> Result<TufStatus, Refusal> {
     let offered = Offered::read(body)?;
     let new_releases = tx!(repo.db, "release.publish", |tx| {
-            let all = repo.place(tx, &offered, now).await?;
-            let new = take_releases(repo, tx, &all, now).await?;
-            let deltas = deltas_offered(tx, &repo.tenant).await?;
-            repo.resign(tx, Some(&deltas), now).await?;
-            repo.verify_whole(tx, now).await?;
-            let names: Vec<&str> = offered.metadata.iter().map(|stored| stored.role.as_str()).collect();
-            note(repo, tx, actor, "tuf.publish", "tuf", &names.join(" "), now).await?;
-            Ok::<_, Refusal>(new)
-        })?;
+        let before = repo.newest(tx).await?;
+        let all = repo.place(tx, &offered, now).await?;
+        let new = take_releases(repo, tx, &all, now).await?;
+        let deltas = deltas_offered(tx, &repo.tenant).await?;
+        repo.resign(tx, &before, Some(&deltas), now).await?;
+        verify_listed(repo, tx, now).await?;
+        let names: Vec<&str> = offered.metadata.iter().map(|stored| stored.role.as_str()).collect();
+        note(repo, tx, actor, "tuf.publish", "tuf", &names.join(" "), now).await?;
+        Ok::<_, Refusal>(new)
+    })?;
     Ok(TufStatus { new_releases, ..repo.status(now).await? })
+}
+
+/// Every release that a channel lists now, held against what a device of that channel would accept.
+async fn verify_listed(repo: &Repo, tx: &mut Tx, now: i64) -> Result<(), Refusal> {
+    let mut rows = Vec::new();
+    for (channel, hardware, name) in sql::channels_all(tx, &repo.tenant).await? {
+        let row = sql::release_row(tx, &repo.tenant, &hardware, &name).await?.ok_or_else(|| {
+            let text = format!("the channel {channel} lists {hardware}/{name}, which no product role names");
+            Refusal::invalid("not-signed", text)
+        })?;
+        rows.push((channel, row));
+    }
+    let listed: Vec<Listed<'_>> = rows
+        .iter()
+        .map(|(channel, row)| Listed {
+            channel,
+            manifest: row.assigned(),
+            floor: row.manifest.allow_downgrade_from.unwrap_or(row.manifest.security_counter),
+        })
+        .collect();
+    let all = repo.newest(tx).await?;
+    repo.verify_releases(tx, &all, &listed, now).await
+}
+
+/// Signs snapshot and timestamp anew, and the deltas role where it nears its end or `Renew::Everything` says so.
+pub async fn renew(repo: &Repo, what: Renew, now: i64) -> Result<(), Refusal> {
+    tx!(repo.db, "release.renew", |tx| {
+        let all = repo.newest(tx).await?;
+        if !all.contains_key("timestamp") {
+            return Ok(());
+        }
+        let soon = ["snapshot", "deltas"].iter().any(|role| all.get(*role).is_some_and(|stored| renew_soon(stored, now)));
+        if what == Renew::Everything || soon {
+            let deltas = deltas_offered(tx, &repo.tenant).await?;
+            repo.resign(tx, &all, Some(&deltas), now).await
+        } else {
+            repo.resign_timestamp(tx, &all, all.clone(), now).await
+        }
+    })
+}
+
+/// How much is signed anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renew {
+    /// The timestamp, and what nears its end.
+    Timestamp,
+    /// All online roles: after a restart, which may be one on a restored backup.
+    Everything,
+}
+
+/// What must have booted for the level *booted*: the digest of the first artefact, which the boot chain measures.
+pub async fn booted_digest(tx: &mut Tx, tenant: &str, hardware: &str, name: &str) -> Result<Option<Digest>, Error> {
+    let row = sql::release_row(tx, tenant, hardware, name).await?;
+    Ok(row.and_then(|row| row.manifest.artefacts.first().map(|artefact| artefact.sha256)))
 }
 
 /// One release.
@@ -92,10 +147,17 @@ pub async fn queue_between(repo: &Repo, tx: &mut Tx, base: &ReleaseRow, output: 
 }
 
 /// The deltas that are offered, as the deltas role lists them.
-pub async fn deltas_offered(tx: &mut Tx, tenant: &str) -> Result<Vec<DeltaTarget>, Refusal> {
+pub(super) async fn deltas_offered(tx: &mut Tx, tenant: &str) -> Result<Vec<DeltaTarget>, Refusal> {
     let offered = sql::delta_offered(tx, tenant).await?;
     let target = |delta: sql::OfferedDelta| DeltaTarget { custom: delta.custom, patch: delta.patch, length: delta.length };
     Ok(offered.into_iter().map(target).collect())
+}
+
+/// Signs what is offered now into the deltas role.
+pub(super) async fn offer_deltas(repo: &Repo, tx: &mut Tx, now: i64) -> Result<(), Refusal> {
+    let before = repo.newest(tx).await?;
+    let deltas = deltas_offered(tx, &repo.tenant).await?;
+    repo.resign(tx, &before, Some(&deltas), now).await
 }
 
 /// A device says that a delta does not give its output: after [`BAD_REPORTS_MAX`] it is withdrawn.
@@ -104,8 +166,7 @@ pub async fn delta_reported_bad(repo: &Repo, tx: &mut Tx, base: Digest, output: 
     if count >= BAD_REPORTS_MAX {
         let reason = format!("{count} devices report that it does not give its output");
         if sql::delta_withdraw(tx, &repo.tenant, base, output, &reason).await? {
-            let deltas = deltas_offered(tx, &repo.tenant).await?;
-            repo.resign(tx, Some(&deltas), now).await?;
+            offer_deltas(repo, tx, now).await?;
             let actor = audit::Actor::Service("checkin");
             note(repo, tx, &actor, "delta.withdraw", &format!("delta/{base}-{output}"), &reason, now).await?;
         }
@@ -159,6 +220,13 @@ async fn take_release(repo: &Repo, tx: &mut Tx, hardware: &str, path: &str, dige
         published_at: now,
     };
     let is_new = sql::release_put(tx, &repo.tenant, &row, &bytes).await?;
+    if !is_new {
+        let there = sql::release_row(tx, &repo.tenant, hardware, row.manifest.release.as_str()).await?;
+        if there.is_some_and(|there| there.manifest_sha256 != digest) {
+            let text = format!("{path} was published with another content: a release is never edited, give the new one another name");
+            return Err(Refusal::conflict("release-edited", text));
+        }
+    }
     Ok(is_new.then(|| format!("{hardware}/{}", row.manifest.release)))
 }
 
@@ -174,9 +242,21 @@ pub(super) async fn note(repo: &Repo, tx: &mut Tx, actor: &audit::Actor<'_>, act
         tenant: &repo.tenant,
         actor: actor.clone(),
         action,
-        resource,
+        resource: resource.to_owned(),
         outcome: audit::Outcome::Done,
-        reason,
+        reason: reason.to_owned(),
     };
     audit::append(tx, &entry, now).await
+}
+
+impl ReleaseRow {
+    /// As an assignment names it.
+    pub(crate) fn assigned(&self) -> AssignedManifest<'_> {
+        AssignedManifest {
+            hardware: &self.hardware,
+            release: &self.manifest.release,
+            sha256: self.manifest_sha256,
+            length: self.manifest_len,
+        }
+    }
 }

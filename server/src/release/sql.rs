@@ -105,6 +105,17 @@ pub(super) async fn channels_of(tx: &mut Tx, tenant: &str, hardware: &str, name:
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
+/// Channel, hardware and name of everything that is listed.
+pub(super) async fn channels_all(tx: &mut Tx, tenant: &str) -> Result<Vec<(String, String, String)>, Error> {
+    let rows = sqlx::query(
+        "SELECT channel, hardware, release FROM release_channel WHERE tenant_id = $1 ORDER BY channel, hardware, release",
+    )
+    .bind(tenant)
+    .fetch_all(tx.conn())
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
+}
+
 /// Replaces what a channel lists.
 pub(super) async fn channel_set(tx: &mut Tx, tenant: &str, channel: &str, listed: &[(String, String)]) -> Result<(), Error> {
     sqlx::query("DELETE FROM release_channel WHERE tenant_id = $1 AND channel = $2")

@@ -1,4 +1,5 @@
-//! The worker that builds deltas: one at a time, each costed by every codec, the cheapest published.
+//! The worker that builds deltas (one at a time, each costed by every codec, the cheapest published), and the one
+//! that keeps the online metadata young.
 
 use super::{ops, sql};
 use crate::refusal::Refusal;
@@ -13,6 +14,22 @@ use std::sync::Arc;
 
 /// RAM that every device has for applying (updates: at most 8 MiB in all for plain images).
 const DEVICE_RAM_BYTES: u64 = 8 << 20;
+
+/// The timestamp is signed anew so often (updates: every 6 h or on change).
+const TIMESTAMP_AGE_S: i64 = 6 * 3600;
+
+/// Signs the online roles anew when they are due, and after each start, since the database may be a restored one.
+pub async fn renew_metadata(state: AppState) -> Result<(), Refusal> {
+    let now = state.now();
+    let Some(newest) = state.repo.metadata("timestamp", None).await? else { return Ok(()) };
+    if newest.published_at < state.started_at || state.repo.is_behind().await? {
+        ops::renew(&state.repo, ops::Renew::Everything, now).await
+    } else if now - newest.published_at >= TIMESTAMP_AGE_S {
+        ops::renew(&state.repo, ops::Renew::Timestamp, now).await
+    } else {
+        Ok(())
+    }
+}
 
 /// Builds every delta that waits. May run twice: the second finds its row no longer queued.
 pub async fn build(state: AppState) -> Result<(), Refusal> {
@@ -76,8 +93,7 @@ async fn build_one(state: &AppState, base: Digest, output: Digest) -> Result<Opt
         let row = BlobRow { sha256: stored.sha256, length: stored.length, block_root: stored.block_root };
         repo.blob_note(tx, &row, now).await?;
         if sql::delta_built(tx, &repo.tenant, &built).await? {
-            let deltas = ops::deltas_offered(tx, &repo.tenant).await?;
-            repo.resign(tx, Some(&deltas), now).await?;
+            ops::offer_deltas(repo, tx, now).await?;
             let resource = format!("delta/{base}-{output}");
             let reason = format!("{}: {} of {full_bytes} bytes", built.custom.codec, built.length);
             ops::note(repo, tx, &crate::audit::Actor::Service("delta-worker"), "delta.publish", &resource, &reason, now).await?;

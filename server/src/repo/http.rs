@@ -1,21 +1,30 @@
 //! `/v1/tuf` and `/v1/blob`: what devices fetch. Metadata is public, since TUF signs it; blobs are for devices.
 
-use super::{Repo, sql};
-use crate::tx;
-use crate::http::problem::PartialContent;
+use super::Repo;
+use crate::http::problem::{NotModified, PartialContent};
 use crate::refusal::{Kind, Refusal};
 use crate::state::AppState;
-use axum::body::Body;
+use crate::tx;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use holdfast_proto::Digest;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, SizeHint};
+use std::io::SeekFrom;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio::sync::mpsc;
 
 /// Chunks that a blob is read in.
-const CHUNK_BYTES: usize = 256 << 10;
+const CHUNK_BYTES: usize = 64 << 10;
+/// A peer that neither sends nor takes anything for so long is gone.
+const STALLED: Duration = Duration::from_secs(60);
 
 /// One metadata file: `timestamp.json` or `<version>.<role>.json`.
 #[utoipa::path(get, path = "/v1/tuf/{file}", tag = "device", params(("file" = String, Path)),
@@ -25,20 +34,18 @@ pub async fn metadata(State(state): State<AppState>, Path(file): Path<String>) -
     let stem = file.strip_suffix(".json").ok_or_else(absent)?;
     let (role, version) = match stem.split_once('.') {
         None if stem == "timestamp" => ("timestamp", None),
-        Some((version, role)) => (role, Some(version.parse::<u64>().ok().filter(|v| *v > 0).ok_or_else(absent)?)),
+        // A version is served under one name: no leading zeros, no signs.
+        Some((version, role)) => (role, Some(decimal(version).filter(|v| *v > 0).ok_or_else(absent)?)),
         None => return Err(absent()),
     };
-    let repo = &state.repo;
-    let stored = sql::metadata_at(&mut repo.db.read().await?, &repo.tenant, role, version).await?;
-    Ok(json_bytes(stored.ok_or_else(absent)?.bytes))
+    Ok(json_bytes(state.repo.metadata(role, version).await?.ok_or_else(absent)?.bytes))
 }
 
 /// The newest metadata of a role, for the desk.
 #[utoipa::path(get, path = "/api/v1/tuf/metadata/{role}", tag = "tuf", params(("role" = String, Path)),
     responses((status = 200, description = "the bytes as signed", content_type = "application/json")))]
 pub async fn newest(State(state): State<AppState>, Path(role): Path<String>) -> Result<Response, Refusal> {
-    let repo = &state.repo;
-    let stored = sql::metadata_at(&mut repo.db.read().await?, &repo.tenant, &role, None).await?;
+    let stored = state.repo.metadata(&role, None).await?;
     let stored = stored.ok_or_else(|| Refusal::not_found("metadata of this role"))?;
     Ok(json_bytes(stored.bytes))
 }
@@ -51,9 +58,7 @@ pub async fn target(State(state): State<AppState>, Path(path): Path<String>) -> 
     let (folder, file) = path.rsplit_once('/').ok_or_else(absent)?;
     let (digest, name) = file.split_once('.').ok_or_else(absent)?;
     let digest: Digest = digest.parse().map_err(|_| absent())?;
-    let repo = &state.repo;
-    let path = format!("{folder}/{name}");
-    let bytes = sql::target_at(&mut repo.db.read().await?, &repo.tenant, &path, digest).await?;
+    let bytes = state.repo.target_file(&format!("{folder}/{name}"), digest).await?;
     Ok(json_bytes(bytes.ok_or_else(absent)?))
 }
 
@@ -65,48 +70,35 @@ pub async fn blob(State(state): State<AppState>, Path(digest): Path<String>, hea
     let path = state.repo.blob_path(digest).await?;
     let length = tokio::fs::metadata(&path).await.map_err(Refusal::internal)?.len();
     let etag = format!("\"{digest}\"");
+    let is_etag = |value: &HeaderValue| value.as_bytes() == etag.as_bytes();
+    if headers.get(header::IF_NONE_MATCH).is_some_and(is_etag) {
+        return Ok(NotModified { etag }.into_response());
+    }
     let range = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
-    let same = headers.get(header::IF_RANGE).is_none_or(|value| value.as_bytes() == etag.as_bytes());
-    let mut response = match range.filter(|_| same).map(|text| parse_range(text, length)).transpose()?.flatten() {
-        None => {
-            let mut whole = stream(path, 0, length).into_response();
-            whole.headers_mut().insert(header::CONTENT_LENGTH, length.into());
-            whole
-        }
+    let range = range.filter(|_| headers.get(header::IF_RANGE).is_none_or(is_etag));
+    let mut response = match range.map(|text| parse_range(text, length)).transpose()?.flatten() {
+        None => stream(path, 0, length).into_response(),
         Some((start, end)) => {
             let body = stream(path, start, end - start + 1);
-            let mut part = PartialContent { start, end, total: length, body }.into_response();
-            part.headers_mut().insert(header::CONTENT_LENGTH, (end - start + 1).into());
-            part
+            PartialContent { start, end, total: length, body }.into_response()
         }
     };
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/octet-stream"));
-    headers.insert(header::ACCEPT_RANGES, header::HeaderValue::from_static("bytes"));
-    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("public, max-age=31536000, immutable"));
-    headers.insert(header::ETAG, header::HeaderValue::try_from(etag).map_err(Refusal::internal)?);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    headers.insert(header::ETAG, HeaderValue::try_from(etag).map_err(Refusal::internal)?);
     Ok(response)
 }
 
 impl Repo {
-    /// Where a blob or a block list lies, if this tenant has it.
-    pub(crate) async fn blob_path(&self, digest: Digest) -> Result<PathBuf, Refusal> {
-        let mut tx = self.db.read().await?;
-        let known = sql::blob_row(&mut tx, &self.tenant, digest).await?.is_some()
-            || sql::is_block_list(&mut tx, &self.tenant, digest).await?;
-        let path = self.blobs.path(digest).filter(|_| known);
-        path.ok_or_else(|| Refusal::not_found(format_args!("blob {digest}")))
-    }
-
     /// Streams a body into the store; it is there whole when this returns.
-    pub(crate) async fn take_blob(&self, announced: Digest, cap: u64, body: Body, now: i64) -> Result<super::BlobRow, Refusal> {
-        use http_body_util::BodyExt as _;
+    pub(crate) async fn take_blob(&self, announced: Digest, cap: u64, mut body: Body, now: i64) -> Result<super::BlobRow, Refusal> {
         let store = Arc::clone(&self.blobs);
         let mut incoming = blocking(move || store.begin(announced, cap)).await?;
-        let mut body = body;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Refusal::invalid("upload-broken", "the upload broke off: send it again").because(error))?;
-            if let Ok(bytes) = frame.into_data() {
+        let broken = || Refusal::invalid("upload-broken", "the upload broke off: send it again");
+        while let Some(frame) = tokio::time::timeout(STALLED, body.frame()).await.map_err(|_| broken())? {
+            if let Ok(bytes) = frame.map_err(|error| broken().because(error))?.into_data() {
                 incoming = blocking(move || incoming.write(&bytes).map(|()| incoming)).await?;
             }
         }
@@ -146,11 +138,11 @@ fn parse_range(text: &str, length: u64) -> Result<Option<(u64, u64)>, Refusal> {
     let Some((from, to)) = text.strip_prefix("bytes=").filter(|t| !t.contains(',')).and_then(|t| t.split_once('-')) else {
         return Ok(None);
     };
-    let number = |text: &str| text.parse::<u64>().ok();
-    let (start, end) = match (number(from), number(to)) {
-        (Some(start), Some(end)) if start <= end => (start, end.min(length.saturating_sub(1))),
-        (Some(start), None) if to.is_empty() => (start, length.saturating_sub(1)),
-        (None, Some(last)) if from.is_empty() && last > 0 => (length.saturating_sub(last), length.saturating_sub(1)),
+    let last = length.saturating_sub(1);
+    let (start, end) = match (decimal(from), decimal(to)) {
+        (Some(start), Some(end)) if start <= end => (start, end.min(last)),
+        (Some(start), None) if to.is_empty() => (start, last),
+        (None, Some(count)) if from.is_empty() && count > 0 => (length.saturating_sub(count), last),
         _ => return Ok(None),
     };
     if start >= length {
@@ -159,37 +151,62 @@ fn parse_range(text: &str, length: u64) -> Result<Option<(u64, u64)>, Refusal> {
     Ok(Some((start, end)))
 }
 
-fn stream(path: PathBuf, start: u64, length: u64) -> Body {
-    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<axum::body::Bytes, std::io::Error>>(2);
-    tokio::task::spawn_blocking(move || {
-        let read = || -> std::io::Result<()> {
-            let mut file = std::fs::File::open(path)?;
-            file.seek(SeekFrom::Start(start))?;
-            let mut left = length;
-            while left > 0 {
-                let mut chunk = vec![0; CHUNK_BYTES.min(left as usize)];
-                file.read_exact(&mut chunk)?;
-                left -= chunk.len() as u64;
-                if sender.blocking_send(Ok(chunk.into())).is_err() {
-                    return Ok(());
-                }
-            }
-            Ok(())
-        };
-        if let Err(error) = read() {
-            let _ = sender.blocking_send(Err(error));
-        }
-    });
-    Body::from_stream(Chunks(receiver))
+/// Digits alone, and no leading zero but zero itself.
+fn decimal(text: &str) -> Option<u64> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
+    text.parse().ok().filter(|_| plain)
 }
 
-struct Chunks(tokio::sync::mpsc::Receiver<Result<axum::body::Bytes, std::io::Error>>);
+/// Reads `length` bytes from `start` as the peer takes them; no thread waits for it.
+fn stream(path: PathBuf, start: u64, length: u64) -> Body {
+    let (sender, chunks) = mpsc::channel(2);
+    tokio::spawn(async move {
+        if let Err(error) = send_chunks(path, start, length, &sender).await {
+            let _ = sender.send_timeout(Err(error), STALLED).await;
+        }
+    });
+    Body::new(Chunks { chunks, left: length })
+}
 
-impl futures_core::Stream for Chunks {
-    type Item = Result<axum::body::Bytes, std::io::Error>;
+async fn send_chunks(path: PathBuf, start: u64, length: u64, to: &mpsc::Sender<std::io::Result<Bytes>>) -> std::io::Result<()> {
+    let mut file = tokio::fs::File::open(path).await?;
+    file.seek(SeekFrom::Start(start)).await?;
+    let mut left = length;
+    while left > 0 {
+        let mut chunk = vec![0; CHUNK_BYTES.min(left as usize)];
+        file.read_exact(&mut chunk).await?;
+        left -= chunk.len() as u64;
+        if to.send_timeout(Ok(chunk.into()), STALLED).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
 
-    fn poll_next(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<Option<Self::Item>> {
-        self.0.poll_recv(context)
+/// A body of known length; one that is cut short ends as an error, never as a shorter blob.
+struct Chunks {
+    chunks: mpsc::Receiver<std::io::Result<Bytes>>,
+    left: u64,
+}
+
+impl hyper::body::Body for Chunks {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
+        self.chunks.poll_recv(context).map(|chunk| match chunk {
+            Some(Ok(bytes)) => {
+                self.left = self.left.saturating_sub(bytes.len() as u64);
+                Some(Ok(Frame::data(bytes)))
+            }
+            Some(Err(error)) => Some(Err(error)),
+            None if self.left > 0 => Some(Err(std::io::ErrorKind::TimedOut.into())),
+            None => None,
+        })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
     }
 }
 
@@ -204,7 +221,7 @@ mod tests {
         assert_eq!(read("bytes=90-"), Some((90, 99)));
         assert_eq!(read("bytes=-5"), Some((95, 99)));
         assert_eq!(read("bytes=90-500"), Some((90, 99)));
-        for ignored in ["bytes=9-0", "bytes=0-1,3-4", "lines=0-1", "bytes=-", "bytes=x-", "bytes=-0"] {
+        for ignored in ["bytes=+1-5", "bytes=9-0", "bytes=0-1,3-4", "lines=0-1", "bytes=-", "bytes=x-", "bytes=-0"] {
             assert_eq!(read(ignored), None, "{ignored}");
         }
         assert!(parse_range("bytes=100-", 100).is_err());

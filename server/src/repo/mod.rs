@@ -1,19 +1,21 @@
-//! The update repository: metadata, small target files, blobs, deltas.
+//! The update repository: metadata, small target files, blobs.
 //!
 //! `sign.rs` is the only file of the service that signs metadata; `publish.rs` takes what the desk signed,
-//! whole or not at all, after the device's own client has loaded it; `blob/` keeps bytes by their digest;
-//! `delta_build.rs` makes deltas. Invariant: nothing is served that a device's client would refuse.
+//! whole or not at all; `verify.rs` loads every result with the device's own client before it counts; `blob/`
+//! keeps bytes by their digest. Invariant: nothing is served that a device's client would refuse.
 
 pub mod blob;
 pub mod http;
 pub mod publish;
+mod serve;
 pub mod sign;
 mod sql;
+mod verify;
 
 pub use sql::{BlobRow, Stored};
+pub(crate) use verify::Listed;
 
 use crate::db::Db;
-use crate::keyring::Keyring;
 use blob::BlobStore;
 use std::sync::Arc;
 
@@ -21,7 +23,17 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Repo {
     pub(crate) db: Db,
-    pub(crate) keyring: Keyring,
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) tenant: String,
+    keys: Arc<sign::OnlineKeySet>,
+    /// DER: `trust/ca.json` must hold it, or no device would find this service again.
+    ca_root: Arc<[u8]>,
+}
+
+impl Repo {
+    /// Over the open online keys and a store of blobs.
+    pub fn new(db: Db, keys: sign::OnlineKeySet, blobs: Arc<dyn BlobStore>, tenant: &str, ca_root: &[u8]) -> Self {
+        verify::install_provider();
+        Self { db, blobs, tenant: tenant.to_owned(), keys: Arc::new(keys), ca_root: ca_root.into() }
+    }
 }

@@ -1,7 +1,7 @@
 //! Taking what the desk signed: whole or not at all, and only what a device's own client accepts.
 
-use super::sign::{ASSIGNMENT_EPOCH, DeltaTarget, OnlineRole, Signed};
-use super::{BlobRow, Repo, Stored, sql};
+use super::sign::{ASSIGNMENT_EPOCH, DeltaTarget, OnlineRole};
+use super::{Repo, Stored, sql};
 use crate::audit;
 use crate::db::Tx;
 use crate::refusal::Refusal;
@@ -25,23 +25,27 @@ pub(crate) fn sha256(bytes: &[u8]) -> Digest {
     Digest(sha2::Sha256::digest(bytes).into())
 }
 
+/// The newest metadata by role; root's too.
+pub(crate) type Newest = BTreeMap<String, Stored>;
+
 impl Repo {
     /// The public halves of the online keys.
-    pub(crate) async fn online_keys(&self, ca_roots: Vec<Bytes>, now: i64) -> Result<OnlineKeys, Refusal> {
+    pub(crate) fn online_keys(&self, ca_roots: Vec<Bytes>) -> Result<OnlineKeys, Refusal> {
         let mut roles = BTreeMap::new();
         for role in OnlineRole::ALL {
-            roles.insert(role.name().to_owned(), self.online_key(role, now).await?);
+            roles.insert(role.name().to_owned(), self.online_key(role)?);
         }
         Ok(OnlineKeys { roles, assignment_epoch: ASSIGNMENT_EPOCH, ca_roots })
     }
 
     /// Stores what the desk signed, each the successor of what is there, with its files; what is current then.
-    pub(crate) async fn place(&self, tx: &mut Tx, offered: &Offered, now: i64) -> Result<BTreeMap<String, Stored>, Refusal> {
+    pub(crate) async fn place(&self, tx: &mut Tx, offered: &Offered, now: i64) -> Result<Newest, Refusal> {
         let mut all = self.newest(tx).await?;
         for stored in &offered.metadata {
             check_successor(all.get(&stored.role), stored)?;
-            sql::metadata_put(tx, &self.tenant, &Stored { published_at: now, ..stored.clone() }).await?;
-            all.insert(stored.role.clone(), stored.clone());
+            let stored = Stored { published_at: now, ..stored.clone() };
+            sql::metadata_put(tx, &self.tenant, &stored).await?;
+            all.insert(stored.role.clone(), stored);
         }
         for (path, bytes) in &offered.files {
             sql::target_put(tx, &self.tenant, path, sha256(bytes), bytes).await?;
@@ -55,7 +59,7 @@ impl Repo {
         let roles = newest
             .into_iter()
             .map(|stored| RoleStatus {
-                renew_soon: (stored.expires_at - now) * 3 < stored.expires_at - stored.published_at,
+                renew_soon: renew_soon(&stored, now),
                 role: stored.role,
                 version: stored.version,
                 expires_at: stored.expires_at,
@@ -64,29 +68,43 @@ impl Repo {
         Ok(TufStatus { roles, new_releases: Vec::new() })
     }
 
-    /// Signs snapshot and timestamp anew (and the deltas role first, if it is given), over what is stored now.
-    pub(crate) async fn resign(&self, tx: &mut Tx, deltas: Option<&[DeltaTarget]>, now: i64) -> Result<(), Refusal> {
-        let all = self.newest(tx).await?;
+    /// Signs the deltas role (if its deltas are given), snapshot and timestamp anew over what is stored now, and has
+    /// the device's own client walk to it: a new device, and one that stands at `before`.
+    pub(crate) async fn resign(
+        &self,
+        tx: &mut Tx,
+        before: &Newest,
+        deltas: Option<&[DeltaTarget]>,
+        now: i64,
+    ) -> Result<(), Refusal> {
+        let mut all = self.newest(tx).await?;
         if !all.contains_key("root") || !all.contains_key("targets") {
             return Err(Refusal::invalid("no-root", "publish root and targets first"));
         }
         if let Some(deltas) = deltas {
             let version = self.next_version(tx, all.get("deltas"), "deltas", now).await?;
-            let signed = self.sign_deltas(version, deltas, now).await?;
-            self.keep(tx, &signed, now).await?;
+            self.keep(tx, &mut all, self.sign_deltas(version, deltas, now)?).await?;
         }
-        let all = self.newest(tx).await?;
         let listed: Vec<(String, u64)> = all
             .values()
             .filter(|stored| !matches!(stored.role.as_str(), "root" | "snapshot" | "timestamp"))
             .map(|stored| (stored.role.clone(), stored.version))
             .collect();
         let version = self.next_version(tx, all.get("snapshot"), "snapshot", now).await?;
-        let snapshot = self.sign_snapshot(version, &listed, now).await?;
-        self.keep(tx, &snapshot, now).await?;
+        self.keep(tx, &mut all, self.sign_snapshot(version, &listed, now)?).await?;
+        self.resign_timestamp(tx, before, all, now).await
+    }
+
+    /// Signs timestamp anew over the snapshot in `all`, and has the device's own client walk to it.
+    pub(crate) async fn resign_timestamp(&self, tx: &mut Tx, before: &Newest, mut all: Newest, now: i64) -> Result<(), Refusal> {
+        let Some(snapshot) = all.get("snapshot") else {
+            return Err(Refusal::invalid("no-root", "publish root and targets first"));
+        };
         let version = self.next_version(tx, all.get("timestamp"), "timestamp", now).await?;
-        let timestamp = self.sign_timestamp(version, &snapshot, now).await?;
-        self.keep(tx, &timestamp, now).await
+        let timestamp = self.sign_timestamp(version, snapshot, now)?;
+        self.keep(tx, &mut all, timestamp).await?;
+        sql::metadata_prune(tx, &self.tenant, now - KEPT_S).await?;
+        self.verify_walks(tx, before, &all, now).await
     }
 
     /// Online versions are max(stored + 1, highest that a device trusts + 1, Unix seconds): a restored backup
@@ -97,45 +115,36 @@ impl Repo {
         Ok((stored + 1).max(seen + 1).max(now.max(1) as u64))
     }
 
-    async fn keep(&self, tx: &mut Tx, signed: &Signed, now: i64) -> Result<(), Refusal> {
-        let stored = Stored {
-            role: signed.role.clone(),
-            version: signed.version,
-            bytes: signed.bytes.clone(),
-            expires_at: signed.expires_at,
-            published_at: now,
-        };
-        Ok(sql::metadata_put(tx, &self.tenant, &stored).await?)
+    async fn keep(&self, tx: &mut Tx, all: &mut Newest, signed: Stored) -> Result<(), Refusal> {
+        sql::metadata_put(tx, &self.tenant, &signed).await?;
+        all.insert(signed.role.clone(), signed);
+        Ok(())
     }
 
-    async fn newest(&self, tx: &mut Tx) -> Result<BTreeMap<String, Stored>, Refusal> {
+    /// The newest metadata of every role.
+    pub(crate) async fn newest(&self, tx: &mut Tx) -> Result<Newest, Refusal> {
         let all = sql::metadata_newest(tx, &self.tenant).await?;
         Ok(all.into_iter().map(|stored| (stored.role.clone(), stored)).collect())
     }
 
-    /// A small target file that was published.
-    pub(crate) async fn target(&self, tx: &mut Tx, path: &str, digest: Digest) -> Result<Option<Vec<u8>>, Refusal> {
-        Ok(sql::target_at(tx, &self.tenant, path, digest).await?)
-    }
-
-    /// A blob that is stored.
-    pub(crate) async fn blob(&self, tx: &mut Tx, digest: Digest) -> Result<Option<BlobRow>, Refusal> {
-        Ok(sql::blob_row(tx, &self.tenant, digest).await?)
-    }
-
-    /// Notes a blob that the store holds.
-    pub(crate) async fn blob_note(&self, tx: &mut Tx, blob: &BlobRow, now: i64) -> Result<(), Refusal> {
-        Ok(sql::blob_put(tx, &self.tenant, blob, now).await?)
-    }
-
-    /// Remembers the versions that a device trusts.
-    pub(crate) async fn note_seen(&self, tx: &mut Tx, role: &str, version: u64) -> Result<(), Refusal> {
-        if sql::seen(tx, &self.tenant, role).await? < version {
-            sql::seen_raise(tx, &self.tenant, role, version).await?;
+    /// Remembers the versions that a device trusts; true if a role's went above what is published.
+    pub(crate) async fn note_seen(&self, tx: &mut Tx, role: &str, version: u64) -> Result<bool, Refusal> {
+        if sql::seen(tx, &self.tenant, role).await? >= version {
+            return Ok(false);
         }
-        Ok(())
+        sql::seen_raise(tx, &self.tenant, role, version).await?;
+        let published = sql::metadata_version(tx, &self.tenant, role).await?;
+        Ok(published.is_some_and(|published| published < version))
     }
 }
+
+/// True once less than a third of its life is left.
+pub(crate) fn renew_soon(stored: &Stored, now: i64) -> bool {
+    (stored.expires_at - now) * 3 < stored.expires_at - stored.published_at
+}
+
+/// How long superseded snapshots, timestamps and deltas stay: longer than any walk, and than a timestamp lives.
+const KEPT_S: i64 = 14 * 86_400;
 
 /// What a publish offers, read and bounded.
 #[derive(Debug)]

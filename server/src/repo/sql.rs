@@ -1,4 +1,4 @@
-//! Tables `tuf_metadata`, `tuf_target`, `tuf_seen`, `blob`, `release`, `release_channel`, `delta`.
+//! Tables `tuf_metadata`, `tuf_target`, `tuf_seen`, `blob`.
 
 use crate::db::{Error, Tx};
 use holdfast_proto::Digest;
@@ -64,6 +64,30 @@ pub(super) async fn metadata_at(tx: &mut Tx, tenant: &str, role: &str, version: 
     row.as_ref().map(stored).transpose()
 }
 
+pub(super) async fn metadata_version(tx: &mut Tx, tenant: &str, role: &str) -> Result<Option<u64>, Error> {
+    let row = sqlx::query("SELECT MAX(version) FROM tuf_metadata WHERE tenant_id = $1 AND role = $2")
+        .bind(tenant)
+        .bind(role)
+        .fetch_one(tx.conn())
+        .await?;
+    Ok(row.try_get::<Option<i64>, _>(0)?.map(|version| version as u64))
+}
+
+/// Removes what the online roles said long ago: devices in the middle of a walk have long ended it.
+pub(super) async fn metadata_prune(tx: &mut Tx, tenant: &str, published_before: i64) -> Result<(), Error> {
+    sqlx::query(
+        "DELETE FROM tuf_metadata WHERE tenant_id = $1 AND role IN ('snapshot', 'timestamp', 'deltas') \
+         AND published_at < $2 AND version < (SELECT MAX(n.version) FROM tuf_metadata n \
+         WHERE n.tenant_id = $1 AND n.role = tuf_metadata.role)",
+    )
+    .bind(tenant)
+    .bind(published_before)
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// Every version of root, the oldest first.
 pub(super) async fn metadata_roots(tx: &mut Tx, tenant: &str) -> Result<Vec<Stored>, Error> {
     let rows = sqlx::query(
         "SELECT role, version, bytes, expires_at, published_at FROM tuf_metadata \

@@ -5,8 +5,10 @@ use crate::config::Config;
 use crate::http::listen::{Bounds, serve};
 use crate::http::tls;
 use crate::keyring::Restored;
+use crate::refusal::Refusal;
 use crate::state::AppState;
 use crate::work::{Wake, spawn};
+use crate::{checkin, release, rollout};
 use anyhow::Context as _;
 use std::future::Future;
 use std::sync::Arc;
@@ -49,20 +51,30 @@ impl Running {
         for job in jobs {
             job.abort();
         }
+        if let Err(refusal) = checkin::work::flush(state.clone()).await {
+            tracing::warn!(error.chain = %refusal.chain(), "when devices were last seen was not written");
+        }
         state.db.close().await;
         Ok(())
     }
 }
 
 /// Every periodic job, one line each.
+#[rustfmt::skip]
 fn jobs(state: &AppState) -> Vec<tokio::task::JoinHandle<()>> {
-    vec![spawn(
-        "server-certificate",
-        state.clone(),
-        Duration::from_secs(30 * 86_400),
-        Wake::default(),
-        |state| async move { state.renew_server_certificate().await.map_err(crate::refusal::Refusal::internal) },
-    )]
+    let (seconds, config) = (Duration::from_secs, &state.config);
+    let (plan_every, flush_every) = (seconds(config.rollout.plan_every_s), seconds(config.checkin.flush_s));
+    vec![
+        spawn("server-certificate", state.clone(), seconds(30 * 86_400), Wake::default(), renew_server_certificate),
+        spawn("planner", state.clone(), plan_every, state.wake_rollouts.clone(), rollout::work::plan),
+        spawn("deltas", state.clone(), seconds(300), state.wake_deltas.clone(), release::work::build),
+        spawn("metadata", state.clone(), seconds(600), state.wake_metadata.clone(), release::work::renew_metadata),
+        spawn("last-seen", state.clone(), flush_every, Wake::default(), checkin::work::flush),
+    ]
+}
+
+async fn renew_server_certificate(state: AppState) -> Result<(), Refusal> {
+    state.renew_server_certificate().await.map_err(Refusal::internal)
 }
 
 /// Runs until SIGTERM or SIGINT; says on standard output, and in `ready.json`, where it listens.

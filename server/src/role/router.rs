@@ -6,7 +6,7 @@ use crate::http::auth::{Action as A, Need, Resource as R, guard};
 use crate::http::frame;
 use crate::refusal::{Kind, Refusal};
 use crate::state::AppState;
-use crate::{audit, authority, device, operator};
+use crate::{audit, authority, checkin, device, grant, operator, release, repo, rollout, secret};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{Next, from_fn};
@@ -28,6 +28,11 @@ pub const SMALL: Cap = Cap { body_bytes: 64 << 10, timeout: Some(Duration::from_
 /// 4 MiB and 60 s: messages with logs and certificates, imports.
 pub const LARGE: Cap = Cap { body_bytes: 4 << 20, timeout: Some(Duration::from_secs(60)) };
 
+/// 16 MiB and 120 s: a publish with its files.
+pub const PUBLISH: Cap = Cap { body_bytes: 16 << 20, timeout: Some(Duration::from_secs(120)) };
+/// Streams: the handler counts its bytes and ends what stalls.
+pub const STREAM: Cap = Cap { body_bytes: 64 << 10, timeout: None };
+
 #[rustfmt::skip]
 fn routes() -> Routes {
     use Need::{Device, DeviceAcknowledging, Limited, Operator, Public};
@@ -43,6 +48,12 @@ fn routes() -> Routes {
         //TODO .add(Device, LARGE, routes!(enroll::http::renew_start))
         //TODO .add(Device, LARGE, routes!(enroll::http::renew_proof))
         //TODO .add(DeviceAcknowledging, SMALL, routes!(enroll::http::acknowledge))
+        .add(Device, SMALL, routes!(checkin::http::state))
+        .add(Device, LARGE, routes!(checkin::http::report))
+        .add(Public, SMALL, routes!(repo::http::metadata))
+        .add(Public, SMALL, routes!(repo::http::target))
+        .add(Device, STREAM, routes!(repo::http::blob))
+        .add(Device, SMALL, routes!(secret::http::read))
         // operator API: audit, tokens, authorities
         .add(Operator(R::Audit, A::Read), SMALL, routes!(audit::http::read))
         .add(Operator(R::Tokens, A::Read), SMALL, routes!(operator::http::list))
@@ -67,6 +78,34 @@ fn routes() -> Routes {
         //TODO .add(Operator(R::Enrollments, A::Read), SMALL, routes!(enroll::http::list))
         //TODO .add(Operator(R::Enrollments, A::Read), SMALL, routes!(enroll::http::show))
         //TODO .add(Operator(R::Enrollments, A::Approve), SMALL, routes!(enroll::http::approve))
+        // operator API: metadata, releases, artefacts, deltas
+        .add(Operator(R::Tuf, A::Read), SMALL, routes!(release::http::keys))
+        .add(Operator(R::Tuf, A::Read), SMALL, routes!(release::http::status))
+        .add(Operator(R::Tuf, A::Read), SMALL, routes!(repo::http::newest))
+        .add(Operator(R::Tuf, A::Publish), PUBLISH, routes!(release::http::publish))
+        .add(Operator(R::Artifacts, A::Create), STREAM, routes!(release::http::put_artifact))
+        .add(Operator(R::Releases, A::Read), SMALL, routes!(release::http::list))
+        .add(Operator(R::Releases, A::Read), SMALL, routes!(release::http::show))
+        .add(Operator(R::Deltas, A::Read), SMALL, routes!(release::http::deltas))
+        .add(Operator(R::Deltas, A::Create), SMALL, routes!(release::http::build_deltas))
+        // operator API: rollouts
+        .add(Operator(R::Rollouts, A::Create), SMALL, routes!(rollout::http::create))
+        .add(Operator(R::Rollouts, A::Read), SMALL, routes!(rollout::http::list))
+        .add(Operator(R::Rollouts, A::Read), SMALL, routes!(rollout::http::show))
+        .add(Operator(R::Rollouts, A::Start), SMALL, routes!(rollout::http::start))
+        .add(Operator(R::Rollouts, A::Pause), SMALL, routes!(rollout::http::pause))
+        .add(Operator(R::Rollouts, A::Resume), SMALL, routes!(rollout::http::resume))
+        .add(Operator(R::Rollouts, A::Rollback), SMALL, routes!(rollout::http::rollback))
+        .add(Operator(R::Rollouts, A::Cancel), SMALL, routes!(rollout::http::cancel))
+        .add(Operator(R::Assignments, A::Read), SMALL, routes!(rollout::http::assignments))
+        // operator API: secrets, grants
+        .add(Operator(R::Secrets, A::Update), LARGE, routes!(secret::http::put))
+        .add(Operator(R::Secrets, A::Read), SMALL, routes!(secret::http::list))
+        .add(Operator(R::Grants, A::Create), SMALL, routes!(grant::http::propose))
+        .add(Operator(R::Grants, A::Read), SMALL, routes!(grant::http::list))
+        .add(Operator(R::Grants, A::Approve), SMALL, routes!(grant::http::approve))
+        .add(Operator(R::Grants, A::Withdraw), SMALL, routes!(grant::http::withdraw))
+        .add(Operator(R::Grants, A::Explain), SMALL, routes!(grant::http::explain))
 }
 
 /// One route and its need, for the tests and the access matrix.

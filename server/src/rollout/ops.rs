@@ -3,6 +3,7 @@
 use super::rows::{StoredReport, level_word, policy_of};
 use super::sql::{self, AssignmentSql, RolloutSql};
 use crate::audit::{self, Actor, Entry};
+use crate::checkin;
 use crate::db::{Error, Tx};
 use crate::device;
 use crate::http::auth::Operator;
@@ -14,6 +15,7 @@ use holdfast_decide::access::Selector;
 use holdfast_decide::fleet::{
     self, Action, AssignmentRow, Command, DeviceRow, PhasePlan, PlanInput, ReleaseRow, RolloutRow, RolloutState,
 };
+use holdfast_proto::api::device::Device;
 use holdfast_proto::api::rollout::{Assignment, CreateRollout, EvidenceLevel, Rollout};
 use holdfast_proto::assignment::AssignmentWord;
 use holdfast_proto::report::Report;
@@ -30,7 +32,8 @@ const DETAIL_MAX_BYTES: usize = 4096;
 #[derive(Debug, Default)]
 pub struct Leases {
     started_at: i64,
-    until: Mutex<BTreeMap<(String, i64, i64), i64>>,
+    /// By device: epoch, sequence, end.
+    until: Mutex<BTreeMap<String, (i64, i64, i64)>>,
 }
 
 impl Leases {
@@ -41,13 +44,14 @@ impl Leases {
     /// A confirmed poll.
     pub fn renew(&self, device: &str, epoch: i64, sequence: i64, until: i64) {
         if let Ok(mut all) = self.until.lock() {
-            all.insert((device.to_owned(), epoch, sequence), until);
+            all.insert(device.to_owned(), (epoch, sequence, until));
         }
     }
 
     fn until(&self, row: &AssignmentSql) -> i64 {
-        let key = (row.device_id.clone(), row.epoch, row.sequence);
-        let renewed = self.until.lock().ok().and_then(|all| all.get(&key).copied()).unwrap_or(0);
+        let renewed = self.until.lock().ok().and_then(|all| all.get(&row.device_id).copied());
+        let renewed = renewed.filter(|(epoch, sequence, _)| (*epoch, *sequence) == (row.epoch, row.sequence));
+        let renewed = renewed.map_or(0, |(_, _, until)| until);
         renewed.max(row.offered_at.max(self.started_at) + row.lease_s)
     }
 }
@@ -154,17 +158,18 @@ fn no_rollout(id: &str) -> Refusal {
 }
 
 /// Everything that the planner looks at.
-async fn input(tx: &mut Tx, tenant: &str, leases: &Leases, rollouts: &[RolloutSql]) -> Result<PlanInput, Refusal> {
+async fn input(state: &AppState, tx: &mut Tx, tenant: &str, rollouts: &[RolloutSql]) -> Result<PlanInput, Refusal> {
     let hardware: BTreeSet<&str> = rollouts.iter().map(|row| row.hardware.as_str()).collect();
     let mut input = PlanInput::default();
     for row in rollouts {
         input.rollouts.push(row.to_row()?);
         for assignment in sql::assignment_of(tx, tenant, &row.id).await? {
-            input.assignments.push(assignment.to_row(leases.until(&assignment))?);
+            input.assignments.push(assignment.to_row(state.leases.until(&assignment))?);
         }
     }
+    let floors = checkin::ops::floors(tx, tenant).await?;
     for record in device::ops::all_matching(tx, tenant, &Selector::default()).await? {
-        let row = device_row(record);
+        let row = device_row(state, &floors, record);
         if hardware.contains(row.hardware.as_str()) {
             input.devices.push(row);
         }
@@ -187,17 +192,22 @@ async fn input(tx: &mut Tx, tenant: &str, leases: &Leases, rollouts: &[RolloutSq
 }
 
 /// A device's hardware id is its label `hardware`, else its model.
-fn device_row(record: device::ops::Record) -> DeviceRow {
+fn hardware_of(device: &Device) -> &str {
+    device.labels.get("hardware").map_or(&device.model, String::as_str)
+}
+
+/// A device as the planner sees it; polls since the last flush count.
+fn device_row(state: &AppState, floors: &BTreeMap<String, (i64, i64)>, record: device::Record) -> DeviceRow {
     let device = record.device;
     DeviceRow {
-        hardware: device.labels.get("hardware").cloned().unwrap_or_else(|| device.model.clone()),
+        hardware: hardware_of(&device).to_owned(),
+        last_seen: device.last_seen.max(state.seen.at(device.id.as_str())),
+        floor: floors.get(device.id.as_str()).map_or(0, |(floor, _)| (*floor).max(0) as u64),
         id: device.id,
         site: record.site,
         labels: device.labels,
         state: device.state,
         running: device.release,
-        floor: record.floor.max(0) as u64,
-        last_seen: device.last_seen,
         joined_at: record.created_at,
     }
 }
@@ -205,15 +215,15 @@ fn device_row(record: device::ops::Record) -> DeviceRow {
 /// One run of the planner: what it wants is stored by compare-and-set, all of it in one transaction.
 pub async fn plan_once(state: &AppState, tenant: &str) -> Result<Option<i64>, Refusal> {
     let now = state.now();
+    if sql::rollout_open(&mut state.db.read().await?, tenant).await?.is_empty() {
+        return Ok(None);
+    }
     tx!(state.db, "rollout.plan", |tx| {
         let rollouts = sql::rollout_open(tx, tenant).await?;
-        if rollouts.is_empty() {
-            return Ok(None);
-        }
         prepare(state, tx, tenant, &rollouts, now).await?;
         let rollouts = sql::rollout_open(tx, tenant).await?;
-        let input = input(tx, tenant, &state.leases, &rollouts).await?;
-        let mut rng = crate::chance::Rng;
+        let input = input(state, tx, tenant, &rollouts).await?;
+        let mut rng = crate::chance::System;
         let (plan, report) = fleet::plan(&input, now, &mut rng);
         let mut rows: BTreeMap<String, RolloutSql> = rollouts.into_iter().map(|row| (row.id.clone(), row)).collect();
         for action in &plan.actions {
@@ -230,11 +240,11 @@ pub async fn plan_once(state: &AppState, tenant: &str) -> Result<Option<i64>, Re
 
 async fn dry_report(state: &AppState, tenant: &str, row: &RolloutSql, now: i64) -> Result<(), Refusal> {
     tx!(state.db, "rollout.dry", |tx| {
-        let mut input = input(tx, tenant, &state.leases, std::slice::from_ref(row)).await?;
+        let mut input = input(state, tx, tenant, std::slice::from_ref(row)).await?;
         for rollout in &mut input.rollouts {
             *rollout = RolloutRow { deltas_ready: true, ..fleet::command(rollout, &Command::Start, now).map_err(Refusal::internal)? };
         }
-        let (_, report) = fleet::plan(&input, now, &mut crate::chance::Rng);
+        let (_, report) = fleet::plan(&input, now, &mut crate::chance::System);
         for told in report.rollouts {
             let stored = StoredReport { lines: told.lines, phases: told.phases };
             let text = serde_json::to_string(&stored).map_err(Refusal::internal)?;
@@ -250,9 +260,8 @@ async fn prepare(state: &AppState, tx: &mut Tx, tenant: &str, rollouts: &[Rollou
         let Some(output) = release::row(tx, tenant, &row.hardware, &row.release).await? else { continue };
         let mut bases = BTreeSet::new();
         for record in device::ops::all_matching(tx, tenant, &Selector::default()).await? {
-            let device = device_row(record);
-            if device.hardware == row.hardware {
-                bases.extend(device.running.map(|name| name.to_string()));
+            if hardware_of(&record.device) == row.hardware {
+                bases.extend(record.device.release.map(|name| name.to_string()));
             }
         }
         let mut waiting = false;
@@ -325,7 +334,7 @@ async fn offer(tx: &mut Tx, tenant: &str, rows: &BTreeMap<String, RolloutSql>, a
         device_id: device.to_string(),
         epoch: EPOCH,
         // Above what any device says that it trusts, too: a restored backup offers nothing old.
-        sequence: newest.map_or(0, |row| row.sequence).max(device::ops::seen_assignment(tx, tenant, device.as_str()).await?) + 1,
+        sequence: newest.map_or(0, |row| row.sequence).max(checkin::ops::seen_assignment(tx, tenant, device.as_str()).await?) + 1,
         rollout_id: rollout.to_string(),
         purpose: purpose.as_str().to_owned(),
         phase: i64::from(*phase),
@@ -389,8 +398,11 @@ pub async fn served(tx: &mut Tx, tenant: &str, device: &str) -> Result<Option<Se
 #[derive(Debug, Clone)]
 pub struct ArmedFacts {
     pub boot_id: String,
+    /// -1: it showed no quote.
     pub reset_count: i64,
+    /// Sequence of the report that said so.
     pub report: i64,
+    pub hardware: String,
     pub release: String,
 }
 
@@ -402,6 +414,7 @@ pub async fn armed_facts(tx: &mut Tx, tenant: &str, device: &str, report: &Repor
         boot_id: row.armed_boot,
         reset_count: row.armed_reset,
         report: row.armed_report,
+        hardware: row.hardware,
         release: row.release,
     }))
 }
@@ -419,6 +432,10 @@ pub async fn report(
     let at = (reference.epoch as i64, reference.sequence as i64);
     let Some(row) = sql::assignment_at(tx, tenant, device, at).await? else { return Ok(()) };
     let Some(rollout) = sql::rollout_row(tx, tenant, &row.rollout_id).await? else { return Ok(()) };
+    if i64::from(reference.attempt) != row.attempt {
+        let text = format!("report refused: it is about attempt {}, this is {}", reference.attempt, row.attempt);
+        return Ok(sql::event(tx, tenant, &row, &text, now).await?);
+    }
     let (rollout_row, before) = (rollout.to_row()?, row.to_row(state.leases.until(&row))?);
     let policy = policy_of(&rollout.spec()?);
     let detail: String = report.detail.clone().unwrap_or_default().chars().take(DETAIL_MAX_BYTES / 4).collect();

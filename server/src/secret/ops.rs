@@ -7,6 +7,7 @@ use crate::audit::{self, Actor, Entry};
 use crate::db::Tx;
 use crate::grant;
 use crate::http::auth::Operator;
+use crate::keyring;
 use crate::refusal::{Kind, Refusal};
 use crate::state::AppState;
 use holdfast_decide::access::{self, Request, SecretPath, Target, Verb};
@@ -134,8 +135,9 @@ async fn open(tx: &mut Tx, sealer: &Sealer, tenant: &str, row: &SecretRow, versi
 
 /// Opens the seed and the root; a keyring that does not open makes secrets `sealed`, and nothing else.
 pub async fn sealer(state: &AppState) -> Result<Sealer, Refusal> {
-    Sealer::open(&state.keyring, state.now()).await.map_err(|error| {
-        Refusal::new(Kind::Sealed, "sealed", "the keyring does not open: secrets are not served now").because(error)
+    Sealer::open(&state.keyring, state.now()).await.map_err(|error| match error {
+        keyring::Error::Db(error) => error.into(),
+        error => Refusal::new(Kind::Sealed, "sealed", "the keyring does not open: secrets are not served now").because(error),
     })
 }
 

@@ -1,6 +1,9 @@
 //! Test support: a fresh database for each test, on both dialects.
 
+pub(crate) mod desk;
+pub(crate) mod device;
 pub(crate) mod postgres;
+pub(crate) mod service;
 
 use crate::db::Db;
 
