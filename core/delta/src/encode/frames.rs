@@ -26,7 +26,7 @@ pub(super) fn bsdiff(base: &[u8], target: &[u8], controls: &[Control], budget: &
     if pieces.len() as u64 > limit {
         return Err(EncodeError::TooManyControls { found: pieces.len() as u64, limit });
     }
-    let parameters = [CParameter::CompressionLevel(22), CParameter::WindowLog(u32::from(budget.window_log))];
+    let parameters = plain_parameters(22, budget.window_log);
     let mut patch = Builder::new(Codec::Bsdiff, target);
     let mut next = 0;
     let mut piece = Vec::new();
@@ -72,7 +72,7 @@ fn split(controls: &[Control]) -> Vec<Control> {
 }
 
 pub(super) fn full(target: &[u8], budget: &Budget<'_>) -> Result<Encoded, EncodeError> {
-    let parameters = [CParameter::CompressionLevel(19), CParameter::WindowLog(u32::from(FULL_WINDOW_LOG))];
+    let parameters = plain_parameters(19, FULL_WINDOW_LOG);
     let mut patch = Builder::new(Codec::Full, target);
     while let Some(rest) = patch.rest() {
         // Unwrap safety: the output so far is a prefix of the target.
@@ -101,6 +101,18 @@ pub(super) fn zstd_patch(base: &[u8], target: &[u8], budget: &Budget<'_>) -> Res
         plain_frame(&mut patch, rest, base, &parameters, budget)?;
     }
     Ok(patch.finish(window_log, base))
+}
+
+/// zstd's parameters for a window: the level's own tables would be for inputs of 128 MiB, whatever comes.
+fn plain_parameters(level: i32, window_log: u8) -> [CParameter; 4] {
+    let window_log = u32::from(window_log);
+    [
+        CParameter::CompressionLevel(level),
+        CParameter::WindowLog(window_log),
+        // A binary tree has two links a byte.
+        CParameter::ChainLog(window_log + 1),
+        CParameter::HashLog(window_log),
+    ]
 }
 
 /// zstd's parameters for a prefix of `base_len`, and the bytes that its tables take: level 19, with a

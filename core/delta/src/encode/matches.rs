@@ -68,8 +68,8 @@ impl<'a> Expander<'a> {
         let mut image_old = self.old.in_image(old_start);
         let mut done = 0;
         loop {
-            let to_new = self.new_cut_at().map_or(len, |at| at - new_start);
-            let to_old = self.old.cuts.get(old_cut).map_or(len, |cut| cut.at - old_start);
+            let to_new = self.new_cut_at().map_or(usize::MAX, |at| at - new_start);
+            let to_old = self.old.cuts.get(old_cut).map_or(usize::MAX, |cut| cut.at - old_start);
             let step = to_new.min(to_old).min(len);
             self.controls.add(image_old, (step - done) as u64);
             image_old += (step - done) as u64;
