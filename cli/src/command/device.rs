@@ -63,7 +63,7 @@ pub(crate) enum Device {
     Show { device: String },
     /// Read the evidence of a device's enrolment, check by check
     Evidence { device: String },
-    /// Set labels (KEY=VALUE; an empty value removes)
+    /// Replace the labels of a device by these (KEY=VALUE)
     Label {
         device: String,
         #[arg(required = true, value_parser = key_value)]

@@ -37,10 +37,10 @@ impl Token {
             Self::List => {
                 let items: Vec<Value> = all(&client, "/tokens")?;
                 show(format, &items, || Rows {
-                    head: &["ID", "NAME", "ROLES", "EXPIRES AT", "STATE"],
+                    head: &["ID", "NAME", "ROLES", "EXPIRES AT", "REVOKED AT"],
                     rows: items
                         .iter()
-                        .map(|item| ["id", "name", "roles", "expires_at", "state"].map(|key| text(&item[key])).to_vec())
+                        .map(|item| ["id", "name", "roles", "expires_at", "revoked_at"].map(|key| text(&item[key])).to_vec())
                         .collect(),
                 })
             }

@@ -50,7 +50,8 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8], privacy: Privacy) -> anyhow:
     use anyhow::Context as _;
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let folder = path.parent().unwrap_or(Path::new("."));
+    // The parent of a bare name is the empty path, which nobody can open.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
@@ -74,4 +75,19 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8], privacy: Privacy) -> anyhow:
 pub(crate) enum Privacy {
     Secret,
     Public,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_name_is_written_into_the_folder_at_hand() {
+        let name = format!("bare-name-{}.tmp", std::process::id());
+        let written = write_file(Path::new(&name), b"whole", Privacy::Secret);
+        let read = std::fs::read(&name);
+        let _ = std::fs::remove_file(&name);
+        written.unwrap();
+        assert_eq!(read.unwrap(), b"whole");
+    }
 }
