@@ -52,7 +52,7 @@ pub(crate) enum Device {
     },
     /// List devices
     List {
-        /// Label selector, e.g. `site=plant-1,!retired`
+        /// Label selector, e.g. `plant=a,!spare`
         #[arg(short = 'l', long)]
         selector: Option<String>,
         /// PENDING, ACTIVE, SUSPENDED, RETIRED or SCRAPPED

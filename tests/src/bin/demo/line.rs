@@ -33,8 +33,9 @@ pub(crate) fn enrol(plant: &Plant, count: usize, image: &Path, report: &mut Repo
         let device = plant.device(&format!("SN-{number:04}"), HARDWARE, &configuration(number))?;
         write(&device.folder.join("slots/a.img"), &std::fs::read(image)?)?;
         let record = manufacture(&device, &manifest)?;
-        let site = if number % 2 == 1 { "site=plant-a" } else { "site=plant-b" };
-        let args = ["device", "register", &record, "--label", &format!("hardware={HARDWARE}"), "--label", site];
+        // `site` would be a fact of the record and not this label.
+        let plant_of = if number % 2 == 1 { "plant=a" } else { "plant=b" };
+        let args = ["device", "register", &record, "--label", &format!("hardware={HARDWARE}"), "--label", plant_of];
         plant.well("operator", &args)?;
         devices.push(device);
     }

@@ -12,7 +12,7 @@ pub(crate) fn hand_out(plant: &Plant, devices: &[Device], report: &mut Report) -
     say("secret", &format!("{PATH} is written, and granted to the devices of plant-a at tier T4"));
     let put = ["secret", "put", PATH, "--content-type", "text/plain"];
     plant.holdfast_with("secret-writer", &put, b"correct horse battery staple")?.well(&put)?;
-    let propose = ["grant", "propose", PATH, "--devices", "site=plant-a", "--min-tier", "T4"];
+    let propose = ["grant", "propose", PATH, "--devices", "plant=a", "--min-tier", "T4"];
     let grant = plant.json("grant-admin", &propose)?;
     plant.well("grant-approver", &["grant", "approve", grant["id"].as_str().context("the grant has no id")?])?;
     for device in &devices[..2] {
