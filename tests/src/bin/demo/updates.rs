@@ -65,6 +65,14 @@ pub(crate) fn publish(plant: &Plant, release: usize, image: &Path, counter: Opti
 /// Release 2 to everybody: one device, then the rest; the power of device 2 is cut while it downloads.
 pub(crate) fn good(plant: &Plant, devices: &[Device], lives: &[Life], report: &mut Report) -> anyhow::Result<()> {
     say("update", "release 1 to 2 by delta: one device first, then the rest");
+    // A delta is built from what devices say that they run.
+    for device in devices {
+        until("every device to report what it runs", PATIENCE, || {
+            let shown = plant.json("viewer", &["device", "show", &device.id()?])?;
+            Ok((shown["release"] == "1").then_some(()))
+        })?;
+    }
+    done("every device reports that it runs release 1");
     let rollout = start(plant, "2")?;
     let unlucky = &devices[1];
     until("the second device to download", PATIENCE, || {
