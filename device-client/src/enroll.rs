@@ -108,23 +108,23 @@ fn by_tpm(config: &Config, blob: &DeviceBlob, site: &Site, way: Way) -> Result<I
 
 fn by_token(config: &Config, blob: &DeviceBlob, site: &Site, way: Way) -> Result<Identity, DeviceError> {
     let keys = FileKeys::open(config);
-    let old = Identity::load(config)?;
-    let expired = match way {
-        Way::Recover => old.as_ref().and_then(|old| old.certificate_chain.first()).map(|leaf| leaf.0.clone()),
-        _ => None,
+    // The token was for the first certificate; from then on the key of the last one proves the device.
+    let last = match way {
+        Way::Enroll => None,
+        Way::Renew | Way::Recover => Some(Identity::required(config)?.leaf()?),
     };
-    // A recovery signs with the old key; the new one stands beside it until it is certified.
-    let slot = if way == Way::Recover { Slot::Next } else { way.slot() };
+    // The old key signs; the new one stands beside it until it is certified.
+    let slot = if last.is_some() { Slot::Next } else { way.slot() };
     if slot == Slot::Next {
         keys.replace(slot)?
     } else {
         keys.ensure(slot)?
     }
     let csr = keys.csr(slot)?;
-    let token = match (way, &blob.join_token) {
-        (Way::Recover, _) => None,
-        (_, Some(token)) => Some(token),
-        (_, None) => {
+    let token = match (&last, &blob.join_token) {
+        (Some(_), _) => None,
+        (None, Some(token)) => Some(token),
+        (None, None) => {
             return Err(DeviceError::unusable(
                 "the blob carries no join token: `holdfast device token` makes one",
             ));
@@ -136,7 +136,7 @@ fn by_token(config: &Config, blob: &DeviceBlob, site: &Site, way: Way) -> Result
         config.serial.clone(),
         config.model.clone(),
         token_id,
-        expired.as_deref(),
+        last.as_deref(),
     )
     .map_err(DeviceError::unusable)?;
     let service = door(config, site, &keys, way)?;

@@ -43,6 +43,12 @@ impl Identity {
         })
     }
 
+    /// The certificate itself, DER.
+    pub(crate) fn leaf(&self) -> Result<Vec<u8>, DeviceError> {
+        let leaf = self.certificate_chain.first().map(|leaf| leaf.0.clone());
+        leaf.ok_or_else(|| DeviceError::unusable("identity.json holds no certificate"))
+    }
+
     pub(crate) fn store(&self, config: &Config) -> Result<(), DeviceError> {
         files::write_json(&config.state("identity.json"), self)
     }

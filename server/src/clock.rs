@@ -16,6 +16,13 @@ enum Source {
     Set(Arc<AtomicI64>),
 }
 
+impl rustls::time_provider::TimeProvider for Clock {
+    fn current_time(&self) -> Option<rustls::pki_types::UnixTime> {
+        let now = u64::try_from(self.now()).unwrap_or(0);
+        Some(rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(now)))
+    }
+}
+
 impl Clock {
     /// The machine's clock.
     pub fn system() -> Self {

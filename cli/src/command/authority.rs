@@ -1,12 +1,12 @@
 //! `holdfast authority`
 
 use super::{all, read_input};
-use crate::client::{Client, Connection};
+use crate::client::{Client, Connection, escaped};
 use crate::output::{Format, Rows, show, word};
 use crate::terminal::when;
 use anyhow::Context as _;
 use holdfast_proto::Bytes;
-use holdfast_proto::api::authority::{AddEkRoot, Authority as Record, Certifies, EkRoot as Anchor};
+use holdfast_proto::api::authority::{AddEkRoot, Authority as Record, Certifies, EkDenial, EkRoot as Anchor};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Subcommand)]
@@ -16,6 +16,26 @@ pub(crate) enum Authority {
     /// Roots that may vouch for endorsement keys
     #[command(subcommand)]
     EkRoot(EkRoot),
+    /// Endorsement keys that are refused whatever they show
+    #[command(subcommand)]
+    EkDeny(EkDeny),
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum EkDeny {
+    /// Deny an endorsement key, a certificate's serial number, or a range of firmware
+    Add {
+        /// ek, certificate-serial or firmware
+        kind: String,
+        /// SHA-256 of the EK, serial number in hex, or MANUFACTURER:FROM-TO (versions in hex)
+        value: String,
+        #[arg(long)]
+        reason: String,
+    },
+    /// List what is denied
+    List,
+    /// Deny it no longer
+    Remove { kind: String, value: String },
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -61,6 +81,20 @@ impl Authority {
                 let anchor: Anchor = client.post("/authorities/ek-roots", &body)?;
                 show(format, &anchor, || rows(std::slice::from_ref(&anchor)))
             }
+            Self::EkDeny(EkDeny::Add { kind, value, reason }) => {
+                let body = serde_json::json!({"kind": kind, "value": value, "reason": reason});
+                let denial: EkDenial = client.post("/authorities/ek-denials", &body)?;
+                show(format, &denial, || denials(std::slice::from_ref(&denial)))
+            }
+            Self::EkDeny(EkDeny::List) => {
+                let items: Vec<EkDenial> = all(&client, "/authorities/ek-denials")?;
+                show(format, &items, || denials(&items))
+            }
+            Self::EkDeny(EkDeny::Remove { kind, value }) => {
+                let path = format!("/authorities/ek-denials/{}/{}", escaped(kind), escaped(value));
+                let _: serde_json::Value = client.delete(&path)?;
+                Ok(())
+            }
             Self::EkRoot(EkRoot::List) => {
                 let items: Vec<Anchor> = all(&client, "/authorities/ek-roots")?;
                 show(format, &items, || rows(&items))
@@ -79,6 +113,13 @@ fn certificates(bytes: &[u8]) -> anyhow::Result<Vec<Bytes>> {
 fn pair(text: &str) -> anyhow::Result<Certifies> {
     let (san_id, tpm_id) = text.split_once('=').with_context(|| format!("`{text}` is not SAN-ID=TPM-ID"))?;
     Ok(Certifies { san_id: san_id.to_owned(), tpm_id: tpm_id.to_owned() })
+}
+
+fn denials(items: &[EkDenial]) -> Rows<'static> {
+    let row = |denial: &EkDenial| {
+        vec![word(&denial.kind), denial.value.clone(), denial.reason.clone(), denial.added_by.clone(), when(denial.added_at)]
+    };
+    Rows { head: &["KIND", "VALUE", "REASON", "BY", "SINCE"], rows: items.iter().map(row).collect() }
 }
 
 fn rows(anchors: &[Anchor]) -> Rows<'static> {

@@ -6,8 +6,8 @@ use crate::desk::{Privacy, write_file};
 use crate::output::{Format, Rows, facts, or_dash, show, word};
 use crate::terminal::when;
 use anyhow::Context as _;
-use holdfast_proto::api::device::{Device as Record, RegisterDevice};
-use holdfast_proto::blob::{DeviceBlob, JoinTokenSecret, ManufactureRecord};
+use holdfast_proto::api::device::{Device as Record, JoinTokenCreated, RegisterDevice};
+use holdfast_proto::blob::{DeviceBlob, ManufactureRecord};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -73,6 +73,12 @@ pub(crate) enum Device {
     Approve {
         /// Id of the enrolment (`holdfast enrollment list`)
         enrollment: String,
+        /// Why; needed where the serial number is another TPM's (state `conflict`)
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// Label KEY=VALUE of the record, repeatable
+        #[arg(long = "label", value_parser = key_value)]
+        labels: Vec<(String, String)>,
     },
     /// Block secrets, certificates and updates of a device at once
     Quarantine {
@@ -114,17 +120,16 @@ impl Device {
             Self::Token { serial, model, ttl_s } => {
                 let answer: Value =
                     client.post("/devices/tokens", &json!({"serial": serial, "model": model, "ttl_s": ttl_s}))?;
-                let rows = ["id", "secret", "expires_at"].map(|key| (key, text(&answer[key])));
-                facts(format, &answer, rows.to_vec())
+                let token = ["id", "secret"].map(|key| (key, text(&answer["join_token"][key])));
+                let rest = ["device", "expires_at"].map(|key| (key, text(&answer[key])));
+                facts(format, &answer, [token, rest].concat())
             }
             Self::Blob { hardware, channel, join_token, file } => {
                 let query = format!("/devices/blob?hardware={}&channel={}", escaped(hardware), escaped(channel));
                 let mut blob: DeviceBlob = client.get(&query)?;
                 if let Some(path) = join_token {
-                    let token: Value = read_json(path)?;
-                    let field = |key: &str| token[key].as_str().with_context(|| format!("{} has no {key}", path.display()));
-                    let secret = holdfast_proto::Bytes::from_base64(field("secret")?).context("the secret is not base64")?;
-                    blob.join_token = Some(JoinTokenSecret { id: field("id")?.to_owned(), secret });
+                    let created: JoinTokenCreated = read_json(path)?;
+                    blob.join_token = Some(created.join_token);
                 }
                 let bytes = serde_json::to_vec_pretty(&blob)?;
                 match file {
@@ -147,8 +152,9 @@ impl Device {
             Self::Label { device, labels: pairs } => {
                 one(format, &client.put(&format!("/devices/{}/labels", escaped(device)), &json!({"labels": labels(pairs)}))?)
             }
-            Self::Approve { enrollment } => {
-                let answer: Value = client.post(&format!("/enrollments/{}/approve", escaped(enrollment)), &json!({}))?;
+            Self::Approve { enrollment, reason, labels: pairs } => {
+                let body = json!({"reason": reason, "labels": labels(pairs)});
+                let answer: Value = client.post(&format!("/enrollments/{}/approve", escaped(enrollment)), &body)?;
                 super::enrollment::one(format, &answer)
             }
             Self::Quarantine { device, reason } => change(&client, format, device, "quarantine", reason),

@@ -10,12 +10,18 @@ use serde_json::Value;
 pub(crate) enum Enrollment {
     /// List attempts
     List {
-        /// pending, conflict, refused or issued
+        /// pending, conflict, approved, refused or issued
         #[arg(long)]
         state: Option<String>,
     },
     /// Show one attempt with every check
     Show { enrollment: String },
+    /// Refuse a waiting attempt and its like, until one is approved
+    Refuse {
+        enrollment: String,
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 impl Enrollment {
@@ -38,6 +44,10 @@ impl Enrollment {
             Self::Show { enrollment } => {
                 let answer: Value = client.get(&format!("/enrollments/{}", escaped(enrollment)))?;
                 show_evidence(format, &answer)
+            }
+            Self::Refuse { enrollment, reason } => {
+                let path = format!("/enrollments/{}/refuse", escaped(enrollment));
+                one(format, &client.post(&path, &serde_json::json!({"reason": reason}))?)
             }
         }
     }

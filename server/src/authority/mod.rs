@@ -1,5 +1,6 @@
 //! Authorities as operators see them: our own CAs, and the anchors of endorsement keys.
 
+mod deny;
 pub mod http;
 pub mod ops;
 mod sql;

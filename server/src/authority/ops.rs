@@ -1,6 +1,7 @@
 //! Anchors of endorsement keys: added by an operator, audited, never edited.
 
-pub use super::sql::{Denial, EkAnchor, denials, ek_roots};
+pub use super::deny::{allow, deny, deny_key, firmware_range, serial_number};
+pub use super::sql::{EkAnchor, denials, ek_roots};
 use crate::tx;
 
 use super::sql;

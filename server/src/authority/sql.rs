@@ -2,7 +2,7 @@
 
 use crate::db::{Error, Tx};
 use holdfast_proto::Bytes;
-use holdfast_proto::api::authority::EkRoot;
+use holdfast_proto::api::authority::{DenialKind, EkDenial, EkRoot};
 use sqlx::Row as _;
 
 /// An anchor with its certificates.
@@ -77,19 +77,50 @@ pub async fn ek_roots(tx: &mut Tx, tenant: &str) -> Result<Vec<EkAnchor>, Error>
         .collect()
 }
 
-/// A denial: `ek`, `certificate-serial` or `firmware`, and what of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denial {
-    pub kind: String,
-    pub value: String,
+/// What the tenant denies.
+pub async fn denials(tx: &mut Tx, tenant: &str) -> Result<Vec<EkDenial>, Error> {
+    let rows = sqlx::query(
+        "SELECT kind, value, reason, added_by, added_at FROM ek_denials WHERE tenant_id = $1 ORDER BY kind, value",
+    )
+    .bind(tenant)
+    .fetch_all(tx.conn())
+    .await?;
+    let denial = |row: &sqlx::any::AnyRow| {
+        Ok(EkDenial {
+            kind: crate::db::from_json(row, 0)?,
+            value: row.try_get(1)?,
+            reason: row.try_get(2)?,
+            added_by: row.try_get(3)?,
+            added_at: row.try_get(4)?,
+        })
+    };
+    Ok(rows.iter().map(denial).collect::<Result<_, sqlx::Error>>()?)
 }
 
-/// What the tenant denies.
-pub async fn denials(tx: &mut Tx, tenant: &str) -> Result<Vec<Denial>, Error> {
-    let rows = sqlx::query("SELECT kind, value FROM ek_denials WHERE tenant_id = $1 ORDER BY kind, value")
+/// False: it was denied before.
+pub(super) async fn denial_insert(tx: &mut Tx, tenant: &str, denial: &EkDenial) -> Result<bool, Error> {
+    let done = sqlx::query(
+        "INSERT INTO ek_denials (tenant_id, kind, value, reason, added_by, added_at) VALUES ($1, $2, $3, $4, $5, $6) \
+         ON CONFLICT (tenant_id, kind, value) DO NOTHING",
+    )
+    .bind(tenant)
+    .bind(crate::db::json(&denial.kind))
+    .bind(denial.value.as_str())
+    .bind(denial.reason.as_str())
+    .bind(denial.added_by.as_str())
+    .bind(denial.added_at)
+    .execute(tx.conn())
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// False: there was none.
+pub(super) async fn denial_delete(tx: &mut Tx, tenant: &str, kind: DenialKind, value: &str) -> Result<bool, Error> {
+    let done = sqlx::query("DELETE FROM ek_denials WHERE tenant_id = $1 AND kind = $2 AND value = $3")
         .bind(tenant)
-        .fetch_all(tx.conn())
+        .bind(crate::db::json(&kind))
+        .bind(value)
+        .execute(tx.conn())
         .await?;
-    let denial = |row: &sqlx::any::AnyRow| Ok(Denial { kind: row.try_get(0)?, value: row.try_get(1)? });
-    Ok(rows.iter().map(denial).collect::<Result<_, sqlx::Error>>()?)
+    Ok(done.rows_affected() == 1)
 }

@@ -5,6 +5,7 @@ use crate::tx;
 
 use super::sql::{self, NewDevice};
 use crate::audit;
+use crate::authority;
 use crate::ca;
 use crate::db::{Error, Tx};
 use crate::http::auth::{self, Operator};
@@ -237,6 +238,10 @@ pub async fn change_state(
         }
         if change == Change::Retire {
             ca::revoke::all_of(tx, tenant, "device", id, "retired", now).await?;
+            if let Some(ek) = &record.device.ek_hash {
+                let why = format!("device {id} retired: {reason}");
+                authority::ops::deny_key(tx, operator, ek, &why, now).await?;
+            }
         }
         let row = operator.did(change.word(), format!("device/{id}"), reason.as_str());
         audit::append(tx, &row, now).await?;

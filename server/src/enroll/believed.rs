@@ -1,15 +1,16 @@
 //! What attestations are judged by: anchors, deny list, listed endorsement keys, and the policy over them.
 
-use crate::authority::ops::{self as authority, Denial};
+use crate::authority::ops as authority;
 use super::sql;
 use crate::db::Tx;
 use crate::device;
 use crate::refusal::Refusal;
 use crate::state::AppState;
 use holdfast_proto::Digest;
+use holdfast_proto::api::authority::DenialKind;
 use holdfast_proto::api::enrollment::EnrollmentState;
 use holdfast_trust::attest::policy::{AkHierarchy, EventLogPolicy};
-use holdfast_trust::attest::{DenyList, FirmwareRange, Policy, Recovery, Unlisted};
+use holdfast_trust::attest::{DenyList, Policy, Recovery, Unlisted};
 use holdfast_trust::chain::{Anchor, Anchors, Certifies, Scope, TimePolicy};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
@@ -83,32 +84,20 @@ const DAY_S: i64 = 86_400;
 
 async fn deny_list(tx: &mut Tx, tenant: &str) -> Result<DenyList, Refusal> {
     let mut deny = DenyList::default();
-    for Denial { kind, value } in authority::denials(tx, tenant).await? {
-        match kind.as_str() {
-            "ek" => {
-                deny.ek_hashes.insert(value.parse().map_err(|_| unreadable(&kind, &value))?);
+    for denial in authority::denials(tx, tenant).await? {
+        // A denial that cannot be read must not be passed over.
+        let unreadable = || Refusal::internal(format!("the denial {denial:?} cannot be read by this version"));
+        match denial.kind {
+            DenialKind::Ek => {
+                deny.ek_hashes.insert(denial.value.parse().map_err(|_| unreadable())?);
             }
-            "certificate-serial" => {
-                deny.certificate_serials.insert(value);
+            DenialKind::CertificateSerial => {
+                deny.certificate_serials.insert(authority::serial_number(&denial.value).ok_or_else(unreadable)?);
             }
-            "firmware" => deny.firmware.push(firmware_range(&value).ok_or_else(|| unreadable(&kind, &value))?),
-            _ => return Err(unreadable(&kind, &value)),
+            DenialKind::Firmware => deny.firmware.push(authority::firmware_range(&denial.value).ok_or_else(unreadable)?),
         }
     }
     Ok(deny)
-}
-
-/// A denial that cannot be read must not be passed over.
-fn unreadable(kind: &str, value: &str) -> Refusal {
-    Refusal::internal(format!("the deny list holds `{kind}` `{value}`, which this version cannot read"))
-}
-
-/// `MANUFACTURER:FROM-TO`, versions as 16 hex digits each.
-fn firmware_range(text: &str) -> Option<FirmwareRange> {
-    let (manufacturer, versions) = text.rsplit_once(':')?;
-    let (from, to) = versions.split_once('-')?;
-    let version = |text: &str| u64::from_str_radix(text, 16).ok();
-    Some(FirmwareRange { manufacturer: manufacturer.parse().ok()?, from: version(from)?, to: version(to)? })
 }
 
 /// The policy that every attestation of the tenant is judged by.

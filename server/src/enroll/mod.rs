@@ -6,7 +6,15 @@
 //! M1 writes nothing. M3 spends its nonce under a unique index in the transaction that issues. A record becomes
 //! ACTIVE with M5, and only then are its older certificates revoked.
 
+mod attempts;
 mod believed;
+mod evidence;
+pub mod http;
+mod issue;
 pub mod ops;
+mod prove;
+mod rows;
 pub mod session;
 mod sql;
+mod start;
+pub mod work;

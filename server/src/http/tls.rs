@@ -4,6 +4,7 @@
 //! device in a state to speak is asked of the database on every request (`auth.rs`), because a resumed
 //! session skips the check made here.
 
+use crate::clock::Clock;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
@@ -55,10 +56,11 @@ impl ResolvesServerCert for ServerCertificate {
     }
 }
 
-/// The listener's configuration: `roots` are our own, and verify clients.
+/// The listener's configuration: `roots` are our own, and verify clients by the service's clock.
 pub fn server_config(
     certificate: Arc<ServerCertificate>,
     roots: &[CertificateDer<'static>],
+    clock: Clock,
 ) -> Result<ServerConfig, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut store = RootCertStore::empty();
@@ -68,7 +70,7 @@ pub fn server_config(
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider))
         .allow_unauthenticated()
         .build()?;
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_details(provider, Arc::new(clock))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(certificate);

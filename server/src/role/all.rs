@@ -8,7 +8,7 @@ use crate::keyring::Restored;
 use crate::refusal::Refusal;
 use crate::state::AppState;
 use crate::work::{Wake, spawn};
-use crate::{checkin, release, rollout};
+use crate::{checkin, enroll, release, rollout};
 use anyhow::Context as _;
 use std::future::Future;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl Running {
     pub async fn serve(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let state = self.state;
         let roots = [state.ca.root.certificate.clone()];
-        let tls = Arc::new(tls::server_config(Arc::clone(&state.server_certificate), &roots)?);
+        let tls = Arc::new(tls::server_config(Arc::clone(&state.server_certificate), &roots, state.clock.clone())?);
         let bounds = Bounds {
             max_connections: state.config.listen.max_connections,
             handshake: Duration::from_secs(10),
@@ -70,6 +70,7 @@ fn jobs(state: &AppState) -> Vec<tokio::task::JoinHandle<()>> {
         spawn("deltas", state.clone(), seconds(300), state.wake_deltas.clone(), release::work::build),
         spawn("metadata", state.clone(), seconds(600), state.wake_metadata.clone(), release::work::renew_metadata),
         spawn("last-seen", state.clone(), flush_every, Wake::default(), checkin::work::flush),
+        spawn("enroll-nonces", state.clone(), seconds(3_600), Wake::default(), enroll::work::forget_nonces),
     ]
 }
 

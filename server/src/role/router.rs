@@ -6,7 +6,7 @@ use crate::http::auth::{Action as A, Need, Resource as R, guard};
 use crate::http::frame;
 use crate::refusal::{Kind, Refusal};
 use crate::state::AppState;
-use crate::{audit, authority, checkin, device, grant, operator, release, repo, rollout, secret};
+use crate::{audit, authority, checkin, device, enroll, grant, operator, release, repo, rollout, secret};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{Next, from_fn};
@@ -41,13 +41,13 @@ fn routes() -> Routes {
         .add(Public, SMALL, routes!(frame::livez))
         .add(Public, SMALL, routes!(frame::readyz))
         // device API
-        //TODO .add(Limited, LARGE, routes!(enroll::http::enroll_start))
-        //TODO .add(Limited, LARGE, routes!(enroll::http::enroll_proof))
-        //TODO .add(Limited, LARGE, routes!(enroll::http::recover_start))
-        //TODO .add(Limited, LARGE, routes!(enroll::http::recover_proof))
-        //TODO .add(Device, LARGE, routes!(enroll::http::renew_start))
-        //TODO .add(Device, LARGE, routes!(enroll::http::renew_proof))
-        //TODO .add(DeviceAcknowledging, SMALL, routes!(enroll::http::acknowledge))
+        .add(Limited, LARGE, routes!(enroll::http::enroll_start))
+        .add(Limited, LARGE, routes!(enroll::http::enroll_proof))
+        .add(Limited, LARGE, routes!(enroll::http::recover_start))
+        .add(Limited, LARGE, routes!(enroll::http::recover_proof))
+        .add(Device, LARGE, routes!(enroll::http::renew_start))
+        .add(Device, LARGE, routes!(enroll::http::renew_proof))
+        .add(DeviceAcknowledging, SMALL, routes!(enroll::http::acknowledge))
         .add(Device, SMALL, routes!(checkin::http::state))
         .add(Device, LARGE, routes!(checkin::http::report))
         .add(Public, SMALL, routes!(repo::http::metadata))
@@ -62,6 +62,9 @@ fn routes() -> Routes {
         .add(Operator(R::Authorities, A::Read), SMALL, routes!(authority::http::list))
         .add(Operator(R::Authorities, A::Read), SMALL, routes!(authority::http::list_ek_roots))
         .add(Operator(R::Authorities, A::Create), SMALL, routes!(authority::http::add_ek_root))
+        .add(Operator(R::Authorities, A::Read), SMALL, routes!(authority::http::list_ek_denials))
+        .add(Operator(R::Authorities, A::Create), SMALL, routes!(authority::http::deny_ek))
+        .add(Operator(R::Authorities, A::Delete), SMALL, routes!(authority::http::allow_ek))
         // operator API: devices, enrolments
         .add(Operator(R::Devices, A::Read), SMALL, routes!(device::http::list))
         .add(Operator(R::Devices, A::Read), SMALL, routes!(device::http::show))
@@ -74,10 +77,11 @@ fn routes() -> Routes {
         .add(Operator(R::Devices, A::Quarantine), SMALL, routes!(device::http::quarantine))
         .add(Operator(R::Devices, A::Release), SMALL, routes!(device::http::reinstate))
         .add(Operator(R::Devices, A::Retire), SMALL, routes!(device::http::retire))
-        //TODO .add(Operator(R::Enrollments, A::Read), SMALL, routes!(enroll::http::device_evidence))
-        //TODO .add(Operator(R::Enrollments, A::Read), SMALL, routes!(enroll::http::list))
-        //TODO .add(Operator(R::Enrollments, A::Read), SMALL, routes!(enroll::http::show))
-        //TODO .add(Operator(R::Enrollments, A::Approve), SMALL, routes!(enroll::http::approve))
+        .add(Operator(R::Enrollments, A::Read), SMALL, routes!(enroll::http::device_evidence))
+        .add(Operator(R::Enrollments, A::Read), SMALL, routes!(enroll::http::list))
+        .add(Operator(R::Enrollments, A::Read), SMALL, routes!(enroll::http::show))
+        .add(Operator(R::Enrollments, A::Approve), SMALL, routes!(enroll::http::approve))
+        .add(Operator(R::Enrollments, A::Approve), SMALL, routes!(enroll::http::refuse))
         // operator API: metadata, releases, artefacts, deltas
         .add(Operator(R::Tuf, A::Read), SMALL, routes!(release::http::keys))
         .add(Operator(R::Tuf, A::Read), SMALL, routes!(release::http::status))

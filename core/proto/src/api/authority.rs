@@ -62,3 +62,39 @@ pub struct EkRoot {
     pub added_by: String,
     pub added_at: i64,
 }
+
+/// What a denial is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum DenialKind {
+    /// An endorsement key, by SHA-256 of its SubjectPublicKeyInfo.
+    Ek,
+    /// An EK certificate or its issuer, by serial number.
+    CertificateSerial,
+    /// Firmware of a manufacturer, from one version to another.
+    Firmware,
+}
+
+/// `POST /api/v1/authorities/ek-denials`: refuse it whatever else it shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DenyEk {
+    pub kind: DenialKind,
+    /// 64 hex digits; a serial number in hex; `MANUFACTURER:FROM-TO` with versions of up to 16 hex digits.
+    pub value: String,
+    /// Why; needed.
+    pub reason: String,
+}
+
+/// A denial, as `GET /api/v1/authorities/ek-denials` lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct EkDenial {
+    pub kind: DenialKind,
+    pub value: String,
+    pub reason: String,
+    pub added_by: String,
+    pub added_at: i64,
+}

@@ -101,3 +101,12 @@ pub struct ApproveEnrollment {
     #[serde(default)]
     pub labels: std::collections::BTreeMap<String, String>,
 }
+
+/// `POST /api/v1/enrollments/{id}/refuse`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RefuseEnrollment {
+    /// Why; needed.
+    pub reason: String,
+}

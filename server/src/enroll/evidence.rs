@@ -1,0 +1,173 @@
+//! The evidence record: what was decided about an attempt and from what, written in the transaction that decides.
+//!
+//! Inputs are kept by their hash. A secret is kept only once its nonce is spent; of a caller that showed no secret,
+//! the checks are kept and his bytes are not.
+
+use super::ops::Door;
+use super::rows;
+use super::session::Session;
+use super::sql::{self, Attempt, InputName};
+use crate::audit::{self, Actor, Entry};
+use crate::db::{Error, Tx};
+use holdfast_proto::api::device::{Check, CheckResult, RootClass, Tier};
+use holdfast_proto::api::enrollment::{Enrollment, EnrollmentState};
+use holdfast_proto::enroll::{EnrollProof, EnrollStart};
+use holdfast_proto::{Bytes, DeviceId, Digest};
+use holdfast_trust::attest::{self, Proven, Reason};
+use sha2::Digest as _;
+use std::collections::BTreeMap;
+
+/// Version of the rules that judge; rises when a decision over the same inputs would differ.
+const POLICY_VERSION: &str = "1";
+
+/// Everything that came with an M3.
+pub(super) struct Case<'a> {
+    pub(super) tenant: &'a str,
+    pub(super) door: Door<'a>,
+    pub(super) session: &'a Session,
+    /// M3 as received.
+    pub(super) body: &'a [u8],
+    pub(super) message: &'a EnrollProof,
+    /// M1 as M3 repeats it: claims.
+    pub(super) start: &'a EnrollStart,
+    /// Header `Holdfast-Proof`.
+    pub(super) proof: &'a [u8],
+    /// The join token's, where there is one.
+    pub(super) token: Option<[u8; 32]>,
+    pub(super) roots_version: &'a str,
+}
+
+/// What is written of an attempt.
+pub(super) struct Verdict<'a> {
+    pub(super) state: EnrollmentState,
+    /// Empty once issued.
+    pub(super) reason: &'a str,
+    pub(super) device: Option<DeviceId>,
+    pub(super) checks: &'a [Check],
+    pub(super) facts: Facts,
+    /// Fingerprint of the issuing CA, serial of the certificate.
+    pub(super) issued: Option<(&'a str, &'a str)>,
+    pub(super) keep: Keep,
+}
+
+/// What an attempt proved of itself; nothing, as long as the proof does not hold.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Facts {
+    pub(super) ek_hash: Option<Digest>,
+    pub(super) tier: Option<Tier>,
+    pub(super) root_class: Option<RootClass>,
+}
+
+/// Which inputs are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// The caller showed no secret.
+    ChecksAlone,
+    /// The nonce is not spent: its secret stays sealed.
+    AllButTheSecret,
+    All,
+}
+
+impl Facts {
+    pub(super) fn of(proven: &Proven) -> Self {
+        Self { ek_hash: rows::ek_hash(proven), tier: Some(proven.tier), root_class: proven.root_class }
+    }
+
+    /// Of a proof that does not hold: the EK that the session was opened for is a claim of the caller's.
+    pub(super) fn claimed(session: &Session) -> Self {
+        Self { ek_hash: session.tpm.as_ref().map(|tpm| tpm.ek_hash), ..Self::default() }
+    }
+}
+
+impl Keep {
+    /// For a proof that was refused.
+    pub(super) fn of(refused: &attest::Refusal) -> Self {
+        let shown = [Reason::ProofMac, Reason::TokenMac, Reason::RecoverySignature];
+        let held = |check: &Check| {
+            check.result == CheckResult::Pass && shown.iter().any(|reason| reason.code() == check.rule)
+        };
+        if refused.checks.iter().any(held) { Self::AllButTheSecret } else { Self::ChecksAlone }
+    }
+}
+
+impl Case<'_> {
+    /// SHA-256 of M3, hex.
+    pub(super) fn m3(&self) -> String {
+        sha256(self.body).to_hex()
+    }
+
+    /// Writes the attempt `id` as `verdict` says, over `open` where it was known before.
+    pub(super) async fn write(
+        &self,
+        tx: &mut Tx,
+        (id, open): (&str, Option<&Attempt>),
+        verdict: Verdict<'_>,
+        now: i64,
+    ) -> Result<Attempt, Error> {
+        let mut inputs = Vec::new();
+        for (name, bytes) in self.inputs(verdict.keep) {
+            let sha256 = sha256(bytes);
+            sql::input_keep(tx, self.tenant, sha256, bytes, now).await?;
+            inputs.push(InputName { name: name.to_owned(), sha256 });
+        }
+        let attempt = Attempt {
+            shown: Enrollment {
+                id: id.to_owned(),
+                purpose: self.door.purpose,
+                kind: self.start.kind,
+                state: verdict.state,
+                serial: audit::printable(&self.start.serial),
+                model: audit::printable(&self.start.model),
+                device: verdict.device,
+                reason: verdict.reason.to_owned(),
+                ek_hash: verdict.facts.ek_hash,
+                tier: verdict.facts.tier,
+                root_class: verdict.facts.root_class,
+                created_at: open.map_or(now, |open| open.shown.created_at),
+                updated_at: now,
+            },
+            checks: verdict.checks.to_vec(),
+            inputs,
+            policy_version: POLICY_VERSION.to_owned(),
+            roots_version: self.roots_version.to_owned(),
+            signer: verdict.issued.map(|(signer, _)| signer.to_owned()),
+            certificate_serial: verdict.issued.map(|(_, serial)| serial.to_owned()),
+            exporter: Some(Bytes(self.door.exporter.to_vec())),
+            labels: open.map_or_else(BTreeMap::new, |open| open.labels.clone()),
+            version: open.map_or(1, |open| open.version + 1),
+        };
+        sql::attempt_put(tx, self.tenant, &attempt).await?;
+        Ok(attempt)
+    }
+
+    /// Writes the audit row of what became of the attempt.
+    pub(super) async fn audit(&self, tx: &mut Tx, action: &str, resource: String, reason: &str, now: i64) -> Result<(), Error> {
+        let actor = match self.door.device {
+            Some(device) => Actor::Device(device.id.as_str()),
+            None => Actor::Claimed { serial: &self.start.serial },
+        };
+        let entry = Entry::done(self.tenant, actor, action, resource, reason);
+        let entry = if matches!(action, "enroll.refuse" | "enroll.alarm") { entry.refused() } else { entry };
+        audit::append(tx, &entry, now).await
+    }
+
+    fn inputs(&self, keep: Keep) -> Vec<(&'static str, &[u8])> {
+        let mut inputs: Vec<(&'static str, &[u8])> = Vec::new();
+        if keep == Keep::ChecksAlone {
+            return inputs;
+        }
+        inputs.extend([("m1", &*self.message.m1), ("m2", &*self.message.m2), ("m3", self.body)]);
+        if !self.proof.is_empty() {
+            inputs.push(("proof", self.proof));
+        }
+        let secret = self.token.as_ref().map_or(&*self.session.secret, |token| token.as_slice());
+        if keep == Keep::All && !secret.is_empty() {
+            inputs.push(("secret", secret));
+        }
+        inputs
+    }
+}
+
+pub(super) fn sha256(bytes: &[u8]) -> Digest {
+    Digest(sha2::Sha256::digest(bytes).into())
+}

@@ -1,0 +1,261 @@
+//! M3 to M4: the proof is judged, its nonce spent, and its row decided, in one transaction.
+
+use super::evidence::{Case, Facts, Keep, Verdict};
+use super::issue::{self, Issue};
+use super::ops::{Door, refusal};
+use super::rows::{self, Ruling, Severity};
+use super::session::Session;
+use super::sql::{self, Attempt, Spent};
+use crate::db::Tx;
+use crate::device;
+use crate::refusal::Refusal;
+use crate::state::AppState;
+use crate::tx;
+use holdfast_proto::api::enrollment::EnrollmentState;
+use holdfast_proto::enroll::{EnrollChallenge, EnrollIssued, EnrollPending, EnrollProof, EnrollStart};
+use holdfast_proto::{Bytes, DeviceId};
+use holdfast_trust::Verified;
+use holdfast_trust::attest::{self, Exporter, Proven, Reason};
+
+/// What M3 is answered with, where it is not refused.
+#[derive(Debug)]
+pub enum Answered {
+    Issued(EnrollIssued),
+    /// 202: an operator must say whose device it is.
+    Pending(EnrollPending),
+}
+
+/// What the transaction ended with: a refusal is written down like everything else.
+enum Outcome {
+    Answered(Answered),
+    Refused(Refusal),
+}
+
+/// Attempts that an operator or the device will go on with.
+const OPEN: [EnrollmentState; 3] = [EnrollmentState::Pending, EnrollmentState::Conflict, EnrollmentState::Approved];
+
+/// Answers M3; `proof` is the header `Holdfast-Proof`, base64 removed.
+pub async fn prove(state: &AppState, door: Door<'_>, body: &[u8], proof: &[u8]) -> Result<Answered, Refusal> {
+    let now = state.now();
+    let (message, start, session) = open(state, door, body)?;
+    let tenant = state.tenant();
+    let mut tx = state.db.read().await?;
+    let ek_hash = session.tpm.as_ref().map(|tpm| tpm.ek_hash);
+    let believed = super::believed::for_attempt(state, &mut tx, (tenant, &start.serial), ek_hash).await?;
+    let known = rows::known(&mut tx, tenant, door, &start.serial).await?;
+    let token = token_secret(state, &mut tx, &start).await?;
+    drop(tx);
+    let sealed = session.for_verifier(token).ok_or_else(|| refusal(Reason::SessionMismatch))?;
+    let attempt = attest::Attempt { body, proof, exporter: Exporter::Bound(door.exporter), session: &sealed, known: &known };
+    let verdict = attest::prove(&attempt, &super::believed::policy(&believed), now);
+    let roots_version = believed.anchors.version.as_str();
+    let (message, start, session) = (&message, &start, &session);
+    let case = Case { tenant, door, session, body, message, start, proof, token, roots_version };
+    let outcome: Result<Outcome, Refusal> = match &verdict {
+        Ok(proven) => tx!(state.db, "enroll.prove", |tx| settle(state, tx, &case, proven, now).await),
+        Err(refused) => tx!(state.db, "enroll.refuse", |tx| unproven(tx, &case, refused, now).await),
+    };
+    match outcome? {
+        Outcome::Answered(answered) => Ok(answered),
+        Outcome::Refused(refused) => Err(refused),
+    }
+}
+
+/// M3's parts, as far as they are needed to find the session that judges them. Nothing here is believed.
+fn open(state: &AppState, door: Door<'_>, body: &[u8]) -> Result<(EnrollProof, EnrollStart, Session), Refusal> {
+    let malformed = |error: serde_json::Error| refusal(Reason::MalformedMessage).because(error);
+    let message: EnrollProof = serde_json::from_slice(body).map_err(malformed)?;
+    let start: EnrollStart = serde_json::from_slice(&message.m1).map_err(malformed)?;
+    let challenge: EnrollChallenge = serde_json::from_slice(&message.m2).map_err(malformed)?;
+    // A token that does not open was sealed elsewhere, or not at all: nothing was shown, and nothing is written.
+    let session = state.sessions.open(&challenge.session).ok_or_else(|| refusal(Reason::SessionMismatch))?;
+    let device = door.device.map(|device| device.id.as_str());
+    if session.purpose != door.purpose || session.device.as_deref() != device || start.tenant.as_str() != state.tenant() {
+        return Err(refusal(Reason::SessionMismatch));
+    }
+    Ok((message, start, session))
+}
+
+async fn token_secret(state: &AppState, tx: &mut Tx, start: &EnrollStart) -> Result<Option<[u8; 32]>, Refusal> {
+    let Some(said) = start.join_token.as_ref().filter(|said| !said.token_id.is_empty()) else { return Ok(None) };
+    let token = device::token::open(state, tx, state.tenant(), &said.token_id).await?;
+    Ok(token.map(|token| *token.secret))
+}
+
+/// The proof does not hold: its record, and the first reason.
+async fn unproven(tx: &mut Tx, case: &Case<'_>, refused: &attest::Refusal, now: i64) -> Result<Outcome, Refusal> {
+    tracing::info!(serial = %case.start.serial.escape_debug(), reason = refused.reason.code(), detail = refused.detail(), "M3 was refused");
+    let id = crate::chance::id("enr", now);
+    let verdict = Verdict {
+        state: EnrollmentState::Refused,
+        reason: refused.reason.code(),
+        device: None,
+        checks: &refused.checks,
+        facts: Facts::claimed(case.session),
+        issued: None,
+        keep: Keep::of(refused),
+    };
+    case.write(tx, (&id, None), verdict, now).await?;
+    case.audit(tx, "enroll.refuse", format!("enrollment/{id}"), refused.reason.code(), now).await?;
+    Ok(Outcome::Refused(refusal(refused.reason).on_record(id)))
+}
+
+/// The proof holds: spends the nonce and decides the row.
+async fn settle(state: &AppState, tx: &mut Tx, case: &Case<'_>, proven: &Verified<Proven>, now: i64) -> Result<Outcome, Refusal> {
+    let claim = (proven.serial.as_str(), rows::ek_hash(proven));
+    let open = sql::attempt_of_claim(tx, case.tenant, claim, &OPEN).await?;
+    let id = open.as_ref().map_or_else(|| crate::chance::id("enr", now), |open| open.shown.id.clone());
+    let spent = Spent { enrollment: id.clone(), m3: case.m3() };
+    if let Some(before) = sql::nonce_spend(tx, case.tenant, &proven.nonce, &spent, case.session.expires_at).await? {
+        return again(state, tx, case, proven, (&before, &spent), now).await;
+    }
+    if was_refused(tx, case, proven).await? {
+        return refuse(tx, case, proven, (&id, None), (Reason::OperatorRefused, None, Severity::Plain), now).await;
+    }
+    match rows::rule(state, tx, (case.tenant, case.door), proven, open.as_ref(), now).await? {
+        Ruling::New => {
+            let labels = open.as_ref().map(|open| open.labels.clone()).unwrap_or_default();
+            let names = (proven.serial.as_str(), proven.model.as_str());
+            let ek_hash = rows::ek_hash(proven);
+            let device = device::ops::create_approved(tx, case.tenant, names, &labels, ek_hash, ("enrollment", now)).await?;
+            let record = device::ops::by_id(tx, case.tenant, &device).await?.ok_or_else(|| Refusal::not_found("device"))?;
+            let tier = proven.tier;
+            issued(state, tx, case, (&id, open.as_ref()), Issue { proven, record, tier }, now).await
+        }
+        Ruling::Under { record, tier } => {
+            let record = issue::with_labels(tx, case.tenant, *record, open.as_ref(), now).await?;
+            issued(state, tx, case, (&id, open.as_ref()), Issue { proven, record, tier: tier.tier() }, now).await
+        }
+        Ruling::Wait { state: waits, code, device } => {
+            wait(state, tx, case, proven, (&id, open.as_ref()), (waits, code, device), now).await
+        }
+        Ruling::Refused { reason, device, severity } => {
+            let id = crate::chance::id("enr", now);
+            refuse(tx, case, proven, (&id, None), (reason, device, severity), now).await
+        }
+    }
+}
+
+/// The nonce was spent before. The very same M3 is answered as it was; any other is a replay.
+async fn again(
+    state: &AppState,
+    tx: &mut Tx,
+    case: &Case<'_>,
+    proven: &Proven,
+    (before, now_sent): (&Spent, &Spent),
+    now: i64,
+) -> Result<Outcome, Refusal> {
+    if before.m3 == now_sent.m3
+        && let Some(attempt) = sql::attempt_by_id(tx, case.tenant, &before.enrollment).await?
+    {
+        if attempt.shown.state == EnrollmentState::Pending || attempt.shown.state == EnrollmentState::Conflict {
+            return Ok(pending(state, attempt.shown.id));
+        }
+        if let Some(answer) = issue::answer_again(state, tx, case.tenant, &attempt).await? {
+            return Ok(Outcome::Answered(Answered::Issued(answer)));
+        }
+    }
+    let id = crate::chance::id("enr", now);
+    refuse(tx, case, proven, (&id, None), (Reason::Replayed, None, Severity::Plain), now).await
+}
+
+/// An operator said no to this EK for this serial, and has not taken it back.
+async fn was_refused(tx: &mut Tx, case: &Case<'_>, proven: &Proven) -> Result<bool, Refusal> {
+    let claim = (proven.serial.as_str(), rows::ek_hash(proven));
+    let last = [EnrollmentState::Refused, EnrollmentState::Approved, EnrollmentState::Issued];
+    let last = sql::attempt_of_claim(tx, case.tenant, claim, &last).await?;
+    Ok(last.is_some_and(|last| last.shown.state == EnrollmentState::Refused && last.shown.reason == Reason::OperatorRefused.code()))
+}
+
+async fn issued(
+    state: &AppState,
+    tx: &mut Tx,
+    case: &Case<'_>,
+    (id, open): (&str, Option<&Attempt>),
+    issue: Issue<'_>,
+    now: i64,
+) -> Result<Outcome, Refusal> {
+    let (proven, device) = (issue.proven, issue.record.device.id.clone());
+    let issued = match issue::issue(state, tx, case.tenant, issue, now).await? {
+        Ok(issued) => issued,
+        Err(reason) => return refuse(tx, case, proven, (id, open), (reason, Some(device), Severity::Plain), now).await,
+    };
+    let verdict = Verdict {
+        state: EnrollmentState::Issued,
+        reason: "",
+        device: Some(device.clone()),
+        checks: &proven.checks,
+        facts: Facts::of(proven),
+        issued: Some((&issued.signer, &issued.serial)),
+        keep: Keep::All,
+    };
+    case.write(tx, (id, open), verdict, now).await?;
+    let reason = format!("{id} certificate {}", issued.serial);
+    case.audit(tx, "enroll.issue", format!("device/{device}"), &reason, now).await?;
+    Ok(Outcome::Answered(Answered::Issued(issued.answer(device))))
+}
+
+async fn wait(
+    state: &AppState,
+    tx: &mut Tx,
+    case: &Case<'_>,
+    proven: &Proven,
+    (id, open): (&str, Option<&Attempt>),
+    (waits, code, device): (EnrollmentState, &'static str, Option<DeviceId>),
+    now: i64,
+) -> Result<Outcome, Refusal> {
+    let is_new = open.is_none_or(|open| open.shown.state != waits);
+    let verdict = Verdict {
+        state: waits,
+        reason: code,
+        device,
+        checks: &proven.checks,
+        facts: Facts::of(proven),
+        issued: None,
+        keep: Keep::All,
+    };
+    case.write(tx, (id, open), verdict, now).await?;
+    if is_new {
+        case.audit(tx, "enroll.wait", format!("enrollment/{id}"), code, now).await?;
+    }
+    Ok(pending(state, id.to_owned()))
+}
+
+fn pending(state: &AppState, enrollment: String) -> Outcome {
+    let retry_after_s = u32::try_from(state.config.identity.pending_retry_s).unwrap_or(30);
+    Outcome::Answered(Answered::Pending(EnrollPending { enrollment, retry_after_s }))
+}
+
+async fn refuse(
+    tx: &mut Tx,
+    case: &Case<'_>,
+    proven: &Proven,
+    (id, open): (&str, Option<&Attempt>),
+    (reason, device, severity): (Reason, Option<DeviceId>, Severity),
+    now: i64,
+) -> Result<Outcome, Refusal> {
+    let action = match severity {
+        Severity::Plain => "enroll.refuse",
+        Severity::Alarm => {
+            tracing::warn!(serial = %case.start.serial.escape_debug(), reason = reason.code(), device.id = ?device, "an enrolment raised an alarm");
+            "enroll.alarm"
+        }
+    };
+    let verdict = Verdict {
+        state: EnrollmentState::Refused,
+        reason: reason.code(),
+        device,
+        checks: &proven.checks,
+        facts: Facts::of(proven),
+        issued: None,
+        keep: Keep::All,
+    };
+    case.write(tx, (id, open), verdict, now).await?;
+    case.audit(tx, action, format!("enrollment/{id}"), reason.code(), now).await?;
+    Ok(Outcome::Refused(refusal(reason).on_record(id)))
+}
+
+/// Header `Holdfast-Proof`, or nothing where there is none that can be read.
+pub(super) fn proof_of(header: Option<&str>) -> Vec<u8> {
+    header.and_then(Bytes::from_base64).map(|bytes| bytes.0).unwrap_or_default()
+}
