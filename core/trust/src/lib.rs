@@ -13,5 +13,7 @@ pub mod limits;
 #[cfg(feature = "tuf")]
 pub mod tuf;
 mod verified;
+#[cfg(feature = "workload")]
+pub mod workload;
 
 pub use verified::Verified;

@@ -38,3 +38,14 @@ pub const EVENT_LOG_MAX_BANKS: usize = 8;
 pub const SECRET_BYTES: usize = 32;
 /// A certificate file offered to `inspect`, bytes: PEM bundles are larger than NV.
 pub const INSPECT_MAX_BYTES: usize = 4 << 20;
+/// A ServiceAccount token, bytes; genuine ones have about 1.2 KiB.
+pub const TOKEN_MAX_BYTES: usize = 8 << 10;
+/// How long a ServiceAccount token may live, seconds: what the controller asks for. Answers tokens that were minted to
+/// last.
+pub const TOKEN_LIFETIME_MAX_S: i64 = 600;
+/// How far a cluster's clock may be ahead of ours, seconds.
+pub const TOKEN_CLOCK_SKEW_S: i64 = 60;
+/// A cluster's JWKS, bytes.
+pub const JWKS_MAX_BYTES: usize = 64 << 10;
+/// Keys in a JWKS; a cluster has two while it rotates.
+pub const JWKS_KEYS_MAX: usize = 16;

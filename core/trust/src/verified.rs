@@ -9,7 +9,10 @@ pub struct Verified<T>(T);
 
 impl<T> Verified<T> {
     /// To be called after the last check, and nowhere else.
-    #[cfg_attr(not(any(feature = "attest-verify", feature = "tuf")), expect(dead_code, reason = "nothing to verify"))]
+    #[cfg_attr(
+        not(any(feature = "attest-verify", feature = "tuf", feature = "workload")),
+        expect(dead_code, reason = "nothing to verify")
+    )]
     pub(crate) fn after_all_checks(value: T) -> Self {
         Self(value)
     }

@@ -51,7 +51,25 @@ pub struct EnrollController {
     pub csr: Bytes,
 }
 
-/// Its answer.
+/// `POST /v1/site/renew`: the controller's next CSR, under its present certificate.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RenewController {
+    /// PKCS#10, DER.
+    pub csr: Bytes,
+}
+
+/// `GET /v1/site`: whom the service takes the controller for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ControllerSite {
+    pub tenant: String,
+    pub site: String,
+    pub cluster: String,
+}
+
+/// The answer to both requests for a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ControllerIssued {
