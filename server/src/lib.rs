@@ -15,6 +15,8 @@ pub mod device;
 pub mod enroll;
 pub mod grant;
 pub mod http;
+#[cfg(feature = "controller")]
+pub mod k8s;
 pub mod keyring;
 pub mod operator;
 pub mod refusal;

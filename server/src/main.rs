@@ -21,6 +21,16 @@ enum Role {
     All(Serve),
     /// Bring the database up to date and end.
     Migrate(Common),
+    /// The controller of a site's Kubernetes cluster: EdgeSecrets into Secrets.
+    #[cfg(feature = "controller")]
+    Controller(ControllerArgs),
+    /// Print the Kubernetes kinds, for `kubectl apply --server-side -f -`.
+    #[cfg(feature = "controller")]
+    Crd {
+        /// Print the controller's ClusterRoles instead.
+        #[arg(long)]
+        roles: bool,
+    },
     /// Print the OpenAPI document.
     Openapi,
     /// Look at the configuration.
@@ -69,6 +79,23 @@ struct Serve {
     accept_restored_keyring: bool,
 }
 
+#[cfg(feature = "controller")]
+#[derive(Args)]
+struct ControllerArgs {
+    /// Kubeconfig file; without it the pod's own ServiceAccount.
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+    /// Where the controller keeps its key and certificate.
+    #[arg(long)]
+    data_dir: PathBuf,
+    /// File with the one-time token of `holdfast site controller-token`; read while the controller has no certificate.
+    #[arg(long)]
+    bootstrap_token_file: Option<PathBuf>,
+    /// What is logged, as in `log.filter` of the service's configuration.
+    #[arg(long, env = "HOLDFAST_LOG_FILTER", default_value = "info")]
+    log: String,
+}
+
 fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -91,6 +118,19 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             let config = load_common(&common)?;
             runtime()?.block_on(role::migrate::run(&config))
         }
+        #[cfg(feature = "controller")]
+        Role::Controller(args) => {
+            // kube logs an answer that it cannot read whole, and answers hold tokens.
+            start_log_with(&format!("{},kube_client::client=off", args.log), LogFormat::Text)?;
+            let options = role::controller::Options {
+                kubeconfig: args.kubeconfig,
+                data_dir: args.data_dir,
+                bootstrap_token: args.bootstrap_token_file,
+            };
+            runtime()?.block_on(role::controller::run(options))
+        }
+        #[cfg(feature = "controller")]
+        Role::Crd { roles } => print(&role::crd::text(roles)),
         Role::Openapi => print(role::openapi::text()),
         Role::Config { what: ConfigCommand::Check(common) } => {
             let config = load_common(&common)?;
@@ -138,10 +178,14 @@ fn load(common: &Common, serve: &Serve) -> anyhow::Result<Config> {
 }
 
 fn start_log(config: &Config) -> anyhow::Result<()> {
+    start_log_with(&config.log.filter, config.log.format)
+}
+
+fn start_log_with(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(&config.log.filter)?;
+    let filter = EnvFilter::try_new(filter)?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.log.format {
+    match format {
         LogFormat::Text => log.with_ansi(false).init(),
         LogFormat::Json => log.json().init(),
     }
