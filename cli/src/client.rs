@@ -27,7 +27,7 @@ pub(crate) struct Connection {
     #[arg(long, env = "HOLDFAST_TOKEN_FILE", global = true)]
     pub(crate) token_file: Option<PathBuf>,
     /// Role whose token of --token-file is used
-    #[arg(long = "as", global = true, value_name = "ROLE")]
+    #[arg(id = "as", long = "as", global = true, value_name = "ROLE")]
     pub(crate) role: Option<String>,
     /// CA certificate (PEM) that verifies the service
     #[arg(long, env = "HOLDFAST_CA", global = true)]

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 /// Operate a Holdfast service, and sign its releases.
 #[derive(Debug, Parser)]
-#[command(name = "holdfast", version, propagate_version = true)]
+#[command(name = "holdfast", version)]
 struct Arguments {
     #[command(flatten)]
     connection: client::Connection,
@@ -98,4 +98,29 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Inspect(command) => return command.run(format),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Arguments;
+    use clap::{Command, CommandFactory as _};
+
+    /// clap hands a global option to every subcommand by its id: one that a subcommand uses, too, would be read as the
+    /// other's type.
+    #[test]
+    fn no_subcommand_has_an_option_of_a_global_ones_name() {
+        let root = Arguments::command();
+        root.clone().debug_assert();
+        let global: Vec<_> = root.get_arguments().filter(|arg| arg.is_global_set()).map(|arg| arg.get_id().clone()).collect();
+        assert!(global.len() > 4, "{global:?}");
+        fn walk(command: &Command, global: &[clap::Id]) {
+            for inner in command.get_subcommands() {
+                for argument in inner.get_arguments().filter(|arg| !arg.is_global_set()) {
+                    assert!(!global.contains(argument.get_id()), "{} {}", inner.get_name(), argument.get_id());
+                }
+                walk(inner, global);
+            }
+        }
+        walk(&root, &global);
+    }
 }
