@@ -416,6 +416,14 @@ pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Refu
     if labels.len() > MAX_LABELS {
         return Err(Refusal::invalid("too-many-labels", format!("at most {MAX_LABELS} labels")));
     }
+    if labels.contains_key("id") {
+        return Err(Refusal::invalid("reserved-label", "`id` is the record's own: selectors know it without a label"));
+    }
+    // The site is a fact of the record, and a level of the hierarchy that access is decided by.
+    if let Some(site) = labels.get("site").filter(|site| !holdfast_proto::id::is_segment(site)) {
+        let text = format!("`{}` is no site: 1 to 128 of a to z, 0 to 9, dot, underscore, hyphen", audit::printable(site));
+        return Err(Refusal::invalid("malformed-label", text));
+    }
     let bad = labels.iter().find(|(key, value)| !is_label_key(key) || !is_label_value(value));
     match bad {
         Some((key, value)) => {

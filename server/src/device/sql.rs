@@ -191,6 +191,9 @@ pub(super) async fn list(
     Ok(rows.iter().map(record).collect::<Result<_, _>>()?)
 }
 
+/// The label that is the record's site.
+const SITE: &str = "site";
+
 /// A claim to be.
 pub(super) struct NewDevice<'a> {
     pub(super) id: &'a str,
@@ -205,7 +208,8 @@ pub(super) struct NewDevice<'a> {
 pub(super) async fn insert(tx: &mut Tx, tenant: &str, new: &NewDevice<'_>, now: i64) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO devices (tenant_id, id, serial, model, state, labels, claimed_ek_hash, created_by, \
-         created_at, updated_at, version, claimed_ak_name) VALUES ($1, $2, $3, $4, 'PENDING', $5, $6, $7, $8, $8, 1, $9)",
+         created_at, updated_at, version, claimed_ak_name, site) \
+         VALUES ($1, $2, $3, $4, 'PENDING', $5, $6, $7, $8, $8, 1, $9, $10)",
     )
     .bind(tenant)
     .bind(new.id)
@@ -216,6 +220,7 @@ pub(super) async fn insert(tx: &mut Tx, tenant: &str, new: &NewDevice<'_>, now: 
     .bind(new.created_by)
     .bind(now)
     .bind(new.claimed_ak_name)
+    .bind(new.labels.get(SITE).map(String::as_str))
     .execute(tx.conn())
     .await?;
     Ok(())
@@ -256,7 +261,7 @@ pub(super) async fn set_labels(
     now: i64,
 ) -> Result<bool, Error> {
     let done = sqlx::query(
-        "UPDATE devices SET labels = $4, updated_at = $5, version = version + 1 \
+        "UPDATE devices SET labels = $4, updated_at = $5, site = $6, version = version + 1 \
          WHERE tenant_id = $1 AND id = $2 AND version = $3",
     )
     .bind(tenant)
@@ -264,6 +269,7 @@ pub(super) async fn set_labels(
     .bind(version)
     .bind(json(labels))
     .bind(now)
+    .bind(labels.get(SITE).map(String::as_str))
     .execute(tx.conn())
     .await?;
     Ok(done.rows_affected() == 1)
