@@ -142,6 +142,7 @@ impl Agent {
     }
 
     fn drive(&mut self, until: Until) -> Result<Ended, DeviceError> {
+        self.tell_what_runs()?;
         loop {
             while let Some(effect) = self.machine.poll_effect() {
                 if effect == Effect::Reboot {
@@ -515,6 +516,24 @@ impl Agent {
             progress: facts.progress,
         };
         self.outbox.push(report, at_sending, self.journal.reserve())
+    }
+
+    /// Once in each boot, while nothing is under way: the service plans deltas from what runs.
+    fn tell_what_runs(&mut self) -> Result<(), DeviceError> {
+        let (told, boot_id) = (self.config.state("told.json"), self.machine.booted().boot_id.clone());
+        let last: Option<String> = files::read_json(&told).unwrap_or_default();
+        let at_rest = matches!(self.machine.record().state, State::Idle | State::Checking);
+        if !at_rest || last.as_ref() == Some(&boot_id) {
+            return Ok(());
+        }
+        self.report(ReportFacts {
+            assignment: None,
+            progress: Progress::Idle,
+            transfer: None,
+            detail: None,
+            evidence: false,
+        })?;
+        files::write_json(&told, &boot_id)
     }
 
     fn versions(&self) -> TrustedVersions {
