@@ -18,7 +18,8 @@ use std::time::Duration;
 const HUBS: [&str; 5] = ["primehub", "cityhub", "technichub", "movehub", "essentialhub"];
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Root file systems as a maker ships them: uncompressed squashfs over the real firmware of five hubs.
+/// Root file systems as a maker ships them: uncompressed squashfs over the real firmware of five hubs, of the two
+/// newest versions.
 pub(crate) fn images(folder: &Path) -> anyhow::Result<[PathBuf; 3]> {
     let one = image(folder, 1)?;
     let two = image(folder, 2)?;
@@ -33,10 +34,10 @@ pub(crate) fn images(folder: &Path) -> anyhow::Result<[PathBuf; 3]> {
 fn image(folder: &Path, release: usize) -> anyhow::Result<PathBuf> {
     let root = folder.join(format!("{release}"));
     for hub in HUBS {
-        let firmware = pybricks(hub)?[release - 1].path.clone();
+        let firmware = pybricks(hub)?[release].path.clone();
         write(&root.join(format!("lib/firmware/{hub}.bin")), &std::fs::read(firmware)?)?;
     }
-    write(&root.join("etc/os-release"), format!("VERSION={}\n", PYBRICKS_VERSIONS[release - 1]).as_bytes())?;
+    write(&root.join("etc/os-release"), format!("VERSION={}\n", PYBRICKS_VERSIONS[release]).as_bytes())?;
     let out = folder.join(format!("{release}.squashfs"));
     let plain = ["-noI", "-noD", "-noF", "-noX"];
     let same_each_time = ["-all-root", "-all-time", "0", "-mkfs-time", "0", "-no-xattrs"];
@@ -52,7 +53,7 @@ pub(crate) fn publish(plant: &Plant, release: usize, image: &Path, counter: Opti
     let new = NewRelease {
         hardware: HARDWARE,
         release: &name,
-        version: PYBRICKS_VERSIONS[release.min(2) - 1],
+        version: PYBRICKS_VERSIONS[release.min(2)],
         image,
         security_counter: counter,
         health_profile: Some("rootfs"),
