@@ -25,6 +25,7 @@ pub mod repo;
 pub mod role;
 pub mod rollout;
 pub mod secret;
+pub mod site;
 pub mod state;
 pub mod work;
 

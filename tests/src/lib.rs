@@ -7,8 +7,10 @@
 //! killed, unless it was started with [`process::Lifetime::Outlives`].
 
 pub mod cache;
+pub mod controller;
 pub mod desk;
 pub mod kube;
+pub mod kube_leg;
 pub mod life;
 pub mod plant;
 pub mod ports;

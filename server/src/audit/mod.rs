@@ -21,6 +21,8 @@ pub enum Actor<'a> {
     },
     Device(&'a str),
     Controller(&'a str),
+    /// A pod's ServiceAccount: `<site>/<cluster>/<namespace>/<name>`.
+    Workload(&'a str),
     /// Whoever enrols: a claimed serial is all that is known.
     Claimed {
         serial: &'a str,
@@ -97,6 +99,7 @@ impl Actor<'_> {
             Self::Token { id, name } => format!("token/{id} ({name})"),
             Self::Device(id) => format!("device/{id}"),
             Self::Controller(site) => format!("controller/{site}"),
+            Self::Workload(name) => format!("workload/{name}"),
             Self::Claimed { serial } => format!("claimed/{}", printable(serial)),
             Self::Service(job) => format!("service/{job}"),
         }

@@ -6,7 +6,7 @@ use crate::http::auth::{Action as A, Need, Resource as R, guard};
 use crate::http::frame;
 use crate::refusal::{Kind, Refusal};
 use crate::state::AppState;
-use crate::{audit, authority, checkin, device, enroll, grant, operator, release, repo, rollout, secret};
+use crate::{audit, authority, checkin, device, enroll, grant, operator, release, repo, rollout, secret, site};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{Next, from_fn};
@@ -35,7 +35,7 @@ pub const STREAM: Cap = Cap { body_bytes: 64 << 10, timeout: None };
 
 #[rustfmt::skip]
 fn routes() -> Routes {
-    use Need::{Device, DeviceAcknowledging, Limited, Operator, Public};
+    use Need::{Controller, Device, DeviceAcknowledging, Limited, Operator, Public};
     Routes::new()
         // health
         .add(Public, SMALL, routes!(frame::livez))
@@ -54,6 +54,11 @@ fn routes() -> Routes {
         .add(Public, SMALL, routes!(repo::http::target))
         .add(Device, STREAM, routes!(repo::http::blob))
         .add(Device, SMALL, routes!(secret::http::read))
+        // controllers of sites
+        .add(Limited, SMALL, routes!(site::http::enroll))
+        .add(Controller, SMALL, routes!(site::http::renew))
+        .add(Controller, SMALL, routes!(site::http::hello))
+        .add(Controller, SMALL, routes!(site::http::read))
         // operator API: audit, tokens, authorities
         .add(Operator(R::Audit, A::Read), SMALL, routes!(audit::http::read))
         .add(Operator(R::Tokens, A::Read), SMALL, routes!(operator::http::list))
@@ -65,6 +70,10 @@ fn routes() -> Routes {
         .add(Operator(R::Authorities, A::Read), SMALL, routes!(authority::http::list_ek_denials))
         .add(Operator(R::Authorities, A::Create), SMALL, routes!(authority::http::deny_ek))
         .add(Operator(R::Authorities, A::Delete), SMALL, routes!(authority::http::allow_ek))
+        // operator API: sites
+        .add(Operator(R::Sites, A::Read), SMALL, routes!(site::http::list))
+        .add(Operator(R::Sites, A::Create), SMALL, routes!(site::http::register))
+        .add(Operator(R::Sites, A::Update), SMALL, routes!(site::http::controller_token))
         // operator API: devices, enrolments
         .add(Operator(R::Devices, A::Read), SMALL, routes!(device::http::list))
         .add(Operator(R::Devices, A::Read), SMALL, routes!(device::http::show))
