@@ -50,3 +50,25 @@ impl From<Error> for crate::refusal::Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::both_services;
+    use crate::testing::service::Service;
+
+    both_services! {
+        /// RFC 5280 4.2: OpenSSL finds no issuer for a certificate that repeats one.
+        async fn no_certificate_holds_an_extension_twice(service: Service) {
+            let device = service.device("serial-1", &serde_json::json!({})).await;
+            let (server, _) = crate::tx!(service.state.db, "test.server", |tx| {
+                service.state.ca.issue_server(tx, service.state.tenant(), &["localhost".to_owned()], service.state.now()).await
+            })
+            .unwrap();
+            for certificate in device.chain.iter().chain(&server.chain).chain([&service.state.ca.root.certificate]) {
+                let (_, parsed) = x509_parser::parse_x509_certificate(certificate).unwrap();
+                let extensions = parsed.extensions_map().expect("each extension once");
+                assert!(extensions.len() >= 4);
+            }
+        }
+    }
+}

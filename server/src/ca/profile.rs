@@ -7,7 +7,7 @@ use super::der;
 use holdfast_proto::api::device::Tier;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, KeyUsagePurpose, SanType, SerialNumber,
+    IsCa, KeyIdMethod, KeyUsagePurpose, SanType, SerialNumber,
 };
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
@@ -16,7 +16,6 @@ const DAY_S: i64 = 86_400;
 /// Clocks of devices are behind: notBefore lies this far back.
 const BACKDATE_S: i64 = 3_600;
 const ID_SAN: &[u64] = &[2, 5, 29, 17];
-const ID_SKI: &[u64] = &[2, 5, 29, 14];
 const ID_POLICIES: &[u64] = &[2, 5, 29, 32];
 const ANY_POLICY: &str = "2.5.29.32.0";
 /// RFC 4108 section 5: id-on-hardwareModuleName.
@@ -96,7 +95,8 @@ pub fn leaf(leaf: &Leaf<'_>, serial: [u8; 16], validity: Validity, spki_key: &[u
     let mut params = base(serial, validity);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.is_ca = IsCa::ExplicitNoCa;
-    params.custom_extensions.push(subject_key_id(spki_key));
+    // Said to rcgen, which writes the extension once; a second one of our own would be refused by OpenSSL.
+    params.key_identifier_method = KeyIdMethod::PreSpecified(subject_key_id(spki_key));
     match leaf {
         Leaf::Device { trust_domain, id, hardware_serial, tier, oid_arc } => {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -164,9 +164,8 @@ fn policies(dotted: &[String]) -> CustomExtension {
 }
 
 /// RFC 7093 section 2, method 1: the leftmost 160 bits of SHA-256 over the key.
-fn subject_key_id(key: &[u8]) -> CustomExtension {
-    let digest = Sha256::digest(key);
-    CustomExtension::from_oid_content(ID_SKI, der::tlv(0x04, digest.get(..20).unwrap_or_default()))
+fn subject_key_id(key: &[u8]) -> Vec<u8> {
+    Sha256::digest(key).into_iter().take(20).collect()
 }
 
 fn oid(dotted: &str) -> Vec<u8> {
