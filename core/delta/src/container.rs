@@ -280,13 +280,13 @@ impl Sums {
         if self.output != header.output_len {
             return Err(DeltaError::FramesLen { found: self.output, expected: header.output_len });
         }
-        let limit = if header.codec.has_controls() { limits::max_controls(header.output_len) } else { 0 };
-        if self.controls > limit {
-            return Err(DeltaError::TooManyControls { found: self.controls, limit });
-        }
         let limit = limits::max_inflated(header.output_len);
         if self.inflated > limit {
             return Err(DeltaError::InflatedTooLong { found: self.inflated, limit });
+        }
+        let limit = if header.codec.has_controls() { limits::max_controls(header.output_len) } else { 0 };
+        if self.controls > limit {
+            return Err(DeltaError::TooManyControls { found: self.controls, limit });
         }
         if self.patch != header.patch_len {
             return Err(DeltaError::PatchLen { found: self.patch, expected: header.patch_len });
