@@ -93,6 +93,7 @@ fn workload(namespace: &str, account: &str) -> String {
 }
 
 #[test]
+#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn an_edge_secret_becomes_a_secret_of_its_type_with_the_services_bytes() -> anyhow::Result<()> {
     let world = world();
     let parts = world.shared();
@@ -135,6 +136,7 @@ fn an_edge_secret_becomes_a_secret_of_its_type_with_the_services_bytes() -> anyh
 }
 
 #[test]
+#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn what_is_not_granted_makes_no_secret_until_it_is() -> anyhow::Result<()> {
     let world = world();
     let parts = world.shared();
@@ -164,6 +166,7 @@ fn what_is_not_granted_makes_no_secret_until_it_is() -> anyhow::Result<()> {
 }
 
 #[test]
+#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn a_new_version_is_synced_and_a_key_that_goes_from_the_spec_goes_from_the_secret() -> anyhow::Result<()> {
     let world = world();
     let parts = world.shared();
@@ -197,6 +200,7 @@ fn a_new_version_is_synced_and_a_key_that_goes_from_the_spec_goes_from_the_secre
 }
 
 #[test]
+#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn a_withdrawn_grant_takes_the_values_away() -> anyhow::Result<()> {
     let world = world();
     let parts = world.shared();
@@ -219,6 +223,7 @@ fn a_withdrawn_grant_takes_the_values_away() -> anyhow::Result<()> {
 }
 
 #[test]
+#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn the_controllers_account_reads_no_secret() -> anyhow::Result<()> {
     let world = world();
     let _parts = world.shared();
@@ -244,6 +249,7 @@ fn the_controllers_account_reads_no_secret() -> anyhow::Result<()> {
 }
 
 #[test]
+#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn an_edge_secret_reaches_no_account_of_another_namespace() -> anyhow::Result<()> {
     let world = world();
     let parts = world.shared();
@@ -269,6 +275,7 @@ fn an_edge_secret_reaches_no_account_of_another_namespace() -> anyhow::Result<()
 }
 
 #[test]
+#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn a_secret_that_is_not_ours_is_left_alone_unless_adopted() -> anyhow::Result<()> {
     let world = world();
     let parts = world.shared();
@@ -296,6 +303,7 @@ fn a_secret_that_is_not_ours_is_left_alone_unless_adopted() -> anyhow::Result<()
 }
 
 #[test]
+#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn the_api_server_refuses_what_the_kinds_do_not_allow() -> anyhow::Result<()> {
     let world = world();
     let _parts = world.shared();
@@ -363,6 +371,7 @@ fn stolen(parts: &Parts) -> anyhow::Result<impl Fn(&Value) -> anyhow::Result<(u1
 }
 
 #[test]
+#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn a_token_for_another_site_audience_or_life_opens_nothing() -> anyhow::Result<()> {
     let world = world();
     let parts = world.shared();
@@ -401,6 +410,7 @@ fn a_token_for_another_site_audience_or_life_opens_nothing() -> anyhow::Result<(
 }
 
 #[test]
+#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn while_the_service_is_away_the_last_value_stays_as_long_as_its_grant_allows() -> anyhow::Result<()> {
     let world = world();
     let mut parts = world.alone();
@@ -437,6 +447,7 @@ fn while_the_service_is_away_the_last_value_stays_as_long_as_its_grant_allows() 
 }
 
 #[test]
+#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn a_controller_that_could_read_secrets_stops() -> anyhow::Result<()> {
     let world = world();
     let mut parts = world.alone();
@@ -478,6 +489,7 @@ fn a_controller_that_could_read_secrets_stops() -> anyhow::Result<()> {
 }
 
 #[test]
+#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn a_one_time_token_enrols_one_controller_once() -> anyhow::Result<()> {
     let world = world();
     let parts = world.alone();
