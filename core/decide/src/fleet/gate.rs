@@ -236,6 +236,10 @@ mod tests {
 
     /// The bound by its definition: the binomial tail itself, summed term by term.
     fn tail_at_least(hits: u32, n: u32, p: f64) -> f64 {
+        if p > 0.5 {
+            // Counted from the other side: (1 - p)^n would vanish.
+            return 1.0 - tail_at_least(n - hits + 1, n, 1.0 - p);
+        }
         let mut term = (1.0 - p).powi(i32::try_from(n).expect("small"));
         let mut below = 0.0;
         for k in 0..hits {
@@ -343,8 +347,9 @@ mod tests {
             panic!("{:?}", verdict(10, 90, 0));
         };
         assert!(near(lower, 0.055_263) && near(limit, 0.05));
-        // Devices under way are in the denominator: 10 of 110 holds.
-        assert_eq!(verdict(10, 90, 10), Verdict::Wait(Wait::Admission));
+        // Devices under way are in the denominator: 10 of 120 holds (0.0459), 10 of 110 does not (0.0501).
+        assert_eq!(verdict(10, 90, 20), Verdict::Wait(Wait::Admission));
+        assert!(matches!(verdict(10, 90, 10), Verdict::Stop(Stop::RatePassed { failures: 10, armed: 110, .. })));
         // Failures before arming are not in the rate.
         let not_installed = judge(&counts(0, 1, 90, [10, 0, 0, 0]), &FIVE_PERCENT, 1000, Admitted::Wholly);
         assert_eq!(not_installed, Verdict::Wait(Wait::InFlight { devices: 1 }));
