@@ -354,7 +354,9 @@ fn stolen(parts: &Parts) -> anyhow::Result<impl Fn(&Value) -> anyhow::Result<(u1
     let bytes = |value: &Value| -> anyhow::Result<Vec<u8>> { Ok(STANDARD.decode(value.as_str().context("no text")?)?) };
     let chain = kept["chain"].as_array().context("no chain")?.iter().map(bytes).collect::<anyhow::Result<Vec<_>>>()?;
     let chain: Vec<_> = chain.iter().map(|der| ureq::tls::Certificate::from_der(der).to_owned()).collect();
-    let key = ureq::tls::PrivateKey::from_der(ureq::tls::KeyKind::Pkcs8, &bytes(&kept["key_pkcs8"])?).to_owned();
+    let pkcs8 = kept["key_pkcs8"].as_str().context("no key")?;
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{pkcs8}\n-----END PRIVATE KEY-----\n");
+    let key = ureq::tls::PrivateKey::from_pem(pem.as_bytes())?;
     let root = ureq::tls::Certificate::from_pem(&std::fs::read(parts.plant.data().join("ca.pem"))?)?.to_owned();
     let tls = ureq::tls::TlsConfig::builder()
         .provider(ureq::tls::TlsProvider::Rustls)
