@@ -338,7 +338,7 @@ fn the_api_server_refuses_what_the_kinds_do_not_allow() -> anyhow::Result<()> {
 /// Waits until the API server's authorizer knows whether the controller may do this.
 fn until_authorizer_says(world: &World, verdict: &str, args: &[&str]) -> anyhow::Result<()> {
     let account = format!("--as=system:serviceaccount:{NAMESPACE}:{ACCOUNT}");
-    let mut args = [&["auth", "can-i"], args].concat();
+    let mut args = [&["auth", "can-i"][..], args].concat();
     args.push(&account);
     until(&format!("the authorizer to say {verdict}"), LIMIT, || {
         // `no` is told by the exit status, too.
@@ -394,7 +394,7 @@ fn a_token_for_another_site_audience_or_life_opens_nothing() -> anyhow::Result<(
         (token("holdfast://acme/plant-a", 600)?, "token-audience"),
         (token(kube::TOKEN_ISSUER, 600)?, "token-audience"),
         (token("holdfast://default/plant-a", 3600)?, "token-lifetime"),
-        (good[..good.len() - 8].to_owned(), "token-signature"),
+        (good[..good.len() - 6].to_owned(), "token-signature"),
         (String::new(), "token-malformed"),
     ] {
         let (status, answer) = read(&token)?;
@@ -468,7 +468,7 @@ fn a_controller_that_could_read_secrets_stops() -> anyhow::Result<()> {
     world.kube.kubectl(&["create", "clusterrolebinding", "reader", "--clusterrole=reader", &subject])?;
     until_authorizer_says(world, "yes", &["list", "secrets", "--all-namespaces"])?;
     parts.controller.restart()?;
-    ended(&mut parts)?;
+    ended(&mut *parts)?;
     world.kube.kubectl(&["delete", "clusterrolebinding", "reader"])?;
     until_authorizer_says(world, "no", &["list", "secrets", "--all-namespaces"])?;
     parts.controller.restart()?;
@@ -481,7 +481,7 @@ fn a_controller_that_could_read_secrets_stops() -> anyhow::Result<()> {
     world.kube.kubectl(&["-n", "open", "create", "rolebinding", "reader", "--clusterrole=reader", &subject])?;
     until_authorizer_says(world, "yes", &["list", "secrets", "-n", "open"])?;
     world.apply(&edge_secret(("open", "o"), "app", &[("open/a", "a")], "o"))?;
-    ended(&mut parts)?;
+    ended(&mut *parts)?;
     assert!(world.kube.get("open", "secret", "o").is_err(), "it wrote although it was not fenced");
 
     world.kube.kubectl(&["-n", "open", "delete", "rolebinding", "reader"])?;
