@@ -31,6 +31,23 @@ fn links_in_documents_resolve() {
 }
 
 #[test]
+fn documents_that_sources_name_exist() {
+    let files = tracked_files();
+    let mut broken = Vec::new();
+    for path in files.iter().filter(|path| is_source(path)) {
+        for (line, named) in documents_named(&read(path)) {
+            if !stands(&files, &named) {
+                broken.push(format!("{path}:{line}: {named}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    let planted = documents_named("see docs/nowhere.md, https://x.y/docs/z and docs/decisions/0004.");
+    assert_eq!(planted, [(1, "docs/nowhere.md".to_owned()), (1, "docs/decisions/0004".to_owned())]);
+    assert!(!stands(&files, "docs/nowhere.md") && stands(&files, "docs/decisions/0004"));
+}
+
+#[test]
 fn tests_that_the_threat_model_names_exist() {
     const PAGE: &str = "docs/threat-model.md";
     let tests = tests_named(&read(PAGE));
@@ -48,7 +65,7 @@ fn tests_that_the_threat_model_names_exist() {
 }
 
 #[test]
-fn every_reason_is_documented() {
+fn every_reason_is_documented_and_every_documented_reason_is_one() {
     let mut codes = BTreeSet::new();
     let reasons = read("core/trust/src/attest/reason.rs");
     codes.extend(reasons.lines().filter_map(declared_code));
@@ -61,6 +78,9 @@ fn every_reason_is_documented() {
     let documented = first_column(&read("docs/reference/reasons.md"));
     let missing: Vec<_> = codes.difference(&documented).collect();
     assert!(missing.is_empty(), "not in docs/reference/reasons.md: {missing:?}");
+    let programs = sources_below(&["core/", "device-client/src/", "server/src/"]);
+    let stale: Vec<_> = documented.iter().filter(|code| !programs.contains(&format!("\"{code}\""))).collect();
+    assert!(stale.is_empty(), "in docs/reference/reasons.md and nowhere in the code: {stale:?}");
     let planted = "fn code(&self) -> u8 {\n    match self {\n    A => \"a-code\",\n    }\n}\nfn f() { B => \"not-one\" }";
     assert_eq!(codes_told(planted), ["a-code".to_owned()].into());
 }
@@ -99,7 +119,7 @@ fn every_limit_is_documented() {
 }
 
 #[test]
-fn every_configuration_key_is_documented() {
+fn every_configuration_key_is_documented_and_every_documented_key_is_one() {
     let keys = keys_of(&read("server/src/config/default.toml"));
     assert!(keys.contains("listen.address") && keys.contains("data_dir"), "{keys:?}");
     let page = read("docs/reference/configuration.md");
@@ -119,6 +139,8 @@ const REASONS: [&str; 5] = [
 fn compare(page: &str, known: &BTreeSet<String>, documented: &BTreeSet<String>) {
     let missing: Vec<_> = known.difference(documented).collect();
     assert!(missing.is_empty(), "not in {page}: {missing:?}");
+    let stale: Vec<_> = documented.difference(known).collect();
+    assert!(stale.is_empty(), "in {page} and nowhere in the code: {stale:?}");
 }
 
 fn read(path: &str) -> String {
@@ -133,6 +155,13 @@ fn sources_below(folders: &[&str]) -> String {
 
 fn is_rust(path: &str) -> bool {
     Path::new(path).extension().is_some_and(|e| e == "rs")
+}
+
+fn is_source(path: &str) -> bool {
+    let extension = Path::new(path).extension().and_then(|e| e.to_str());
+    // This file speaks of documents that are not there.
+    !path.ends_with("tidy/docs.rs")
+        && (path == "Makefile" || extension.is_some_and(|e| ["rs", "toml", "sh", "sql"].contains(&e)))
 }
 
 fn pages() -> Vec<String> {
@@ -185,6 +214,30 @@ fn slug(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = text.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// Paths `docs/..` in a text, with their lines; not those inside of another path or address.
+fn documents_named(text: &str) -> Vec<(usize, String)> {
+    let in_path = |c: char| c.is_alphanumeric() || ['/', '.', '-', '_'].contains(&c);
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for (at, _) in line.match_indices("docs/") {
+            if line[..at].chars().next_back().is_some_and(in_path) {
+                continue;
+            }
+            let end = line[at..].find(|c| !in_path(c)).map_or(line.len(), |length| at + length);
+            found.push((index + 1, line[at..end].trim_end_matches('.').to_owned()));
+        }
+    }
+    found
+}
+
+/// A document, a folder of them, or the number of a decision.
+fn stands(files: &[String], named: &str) -> bool {
+    let named = named.trim_end_matches('/');
+    files.iter().any(|file| {
+        file.strip_prefix(named).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '-']))
+    })
 }
 
 /// Line, file and name of each test in the tables of attacks. A file counts until the next one, or until the section

@@ -254,6 +254,19 @@ pub(crate) const RULES: &[Rule] = &[
         flags: ("server/src/x.rs", "#[expect(dead_code)]\nfn f() {}"),
         passes: ("server/src/x.rs", "#[expect(dead_code, reason = \"held\")]\nfn f() {}"),
     },
+    Rule {
+        name: "nothing is left to be done in a comment",
+        reason: "do it, or write it where it is planned",
+        covers: |_| true,
+        check: |file| {
+            let marks = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["XX", "X"].concat()];
+            let holds = |line: &str| line.split(|c: char| !c.is_alphanumeric()).any(|word| marks.iter().any(|m| m == word));
+            let lines = file.text.lines().enumerate().filter(|(_, line)| holds(line));
+            lines.map(|(index, line)| (index + 1, line.trim().to_owned())).collect()
+        },
+        flags: ("server/src/x.rs", concat!("fn f() {} // TO", "DO: more")),
+        passes: ("server/src/x.rs", "fn f() {} // done"),
+    },
 ];
 
 fn in_core(path: &str) -> bool {
