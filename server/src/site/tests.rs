@@ -204,8 +204,10 @@ async fn a_workload_reads_what_it_was_granted_through_its_own_sites_controller(s
 
     let code = |code: &str| (403, code.to_owned());
     let table = [
-        // The same token through another site's controller: its audience is not that site's.
-        (&through_b, token.clone(), code("token-audience")),
+        // The same token through another site's controller: that site's keys do not verify it.
+        (&through_b, token.clone(), code("token-signature")),
+        // Verified, and for another site.
+        (&through_b, b.token(WORKLOAD, &audience("plant-a"), now), code("token-audience")),
         // A token of plant-a's cluster for plant-b: plant-b's keys do not verify it.
         (&through_b, a.token(WORKLOAD, &audience("plant-b"), now), code("token-signature")),
         // plant-b's own workload of the same names: the grant is for plant-a.
