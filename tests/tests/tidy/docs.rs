@@ -226,7 +226,11 @@ fn documents_named(text: &str) -> Vec<(usize, String)> {
                 continue;
             }
             let end = line[at..].find(|c| !in_path(c)).map_or(line.len(), |length| at + length);
-            found.push((index + 1, line[at..end].trim_end_matches('.').to_owned()));
+            let named = line[at..end].trim_end_matches('.');
+            // A page, or the number of a decision; `docs/` alone and names of chapters are prose.
+            if named.contains('.') || named.starts_with("docs/decisions/") {
+                found.push((index + 1, named.to_owned()));
+            }
         }
     }
     found
