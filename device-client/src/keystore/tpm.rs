@@ -56,7 +56,9 @@ impl KeyStore for TpmKeys {
         if self.paths(slot).iter().all(|path| path.exists()) {
             // A cleared TPM no longer opens it: the device proves itself again with a new one.
             let key = self.key(slot)?;
-            return match key.sign(&mut self.tpm(), b"holdfast/self-test") {
+            // The TPM is let go before another key is made in it.
+            let signed = key.sign(&mut self.tpm(), b"holdfast/self-test");
+            return match signed {
                 Ok(_) => Ok(()),
                 Err(holdfast_tpm::TpmError::ForeignBlob) => self.replace(slot),
                 Err(error) => Err(error.into()),
