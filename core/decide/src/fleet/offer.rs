@@ -62,7 +62,7 @@ fn forward(
 
     let mut room = view.target(rollout).saturating_sub(view.taken(rollout));
     let mut rate = rate_room(view, rollout, now);
-    let mut budget = BudgetRoom::new(view, rollout);
+    let mut budget = BudgetRoom::new(view, rollout, touched);
     let mut actions = Vec::new();
     for (device, eligible) in candidates {
         let newest = view.newest(&device.id, rollout, Purpose::Forward);
@@ -105,7 +105,7 @@ fn supersede(row: &AssignmentRow) -> Action {
 /// Offers of the release before, to devices that run the one that is taken back. The phases do not hold here, the
 /// budget does.
 fn back(view: &View<'_>, rollout: &RolloutRow, touched: &BTreeSet<DeviceId>) -> Vec<Action> {
-    let mut budget = BudgetRoom::new(view, rollout);
+    let mut budget = BudgetRoom::new(view, rollout, touched);
     let mut actions = Vec::new();
     for (device, row) in view.to_roll_back(rollout) {
         let Some(previous) = &row.from_release else { continue };
@@ -165,8 +165,9 @@ struct BudgetRoom<'a> {
 }
 
 impl<'a> BudgetRoom<'a> {
-    /// Devices under way in any rollout, and devices lost and not heard of since, are disrupted.
-    fn new(view: &View<'_>, rollout: &'a RolloutRow) -> Self {
+    /// Devices under way in any rollout, devices lost and not heard of since, and devices that another rollout took
+    /// in this very round are disrupted.
+    fn new(view: &View<'_>, rollout: &'a RolloutRow, touched: &BTreeSet<DeviceId>) -> Self {
         let budget = rollout.policy.budget.as_ref();
         let mut disrupted = BTreeMap::new();
         if let Some(budget) = budget {
@@ -174,9 +175,13 @@ impl<'a> BudgetRoom<'a> {
             for row in &view.rows.assignments {
                 let Some(device) = view.device(&row.device) else { continue };
                 let lost = row.state.is_lost() && !device.heard_since(row.since);
-                if (row.state.is_active() || lost) && down.insert(&row.device) {
-                    *disrupted.entry(group(budget, device)).or_default() += 1;
+                if row.state.is_active() || lost {
+                    down.insert(&row.device);
                 }
+            }
+            down.extend(touched);
+            for device in down.into_iter().filter_map(|id| view.device(id)) {
+                *disrupted.entry(group(budget, device)).or_default() += 1;
             }
         }
         Self { budget, disrupted }
