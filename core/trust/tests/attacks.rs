@@ -5,6 +5,10 @@
 //! `ek-has-other-serial`, `replayed` and `session-mismatch`.
 
 mod attest_support;
+#[path = "attacks/join_token.rs"]
+mod join_token;
+#[path = "attacks/report.rs"]
+mod report;
 
 use attest_support::cert::{self, Ca, NOW};
 use attest_support::key::{Hash, Key};

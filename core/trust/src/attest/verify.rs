@@ -186,6 +186,14 @@ fn prove_within(attempt: &Attempt<'_>, policy: &Policy<'_>, now: i64, ledger: &m
     };
     let csr_key = csr.as_ref().and_then(|csr| SubjectKey::from_spki_der(&csr.spki).ok());
     let started = started?;
+    // Nothing in M3 may go unread: a part of another kind is refused, not passed over.
+    let own_part = match started.kind {
+        AttestKind::Tpm2 => message.tpm.is_some() && message.join_token.is_none(),
+        AttestKind::JoinToken => message.join_token.is_some() && message.tpm.is_none(),
+    };
+    if !ledger.require(Reason::MalformedMessage, own_part, "M3 has one part, the kind's") {
+        return None;
+    }
     let evidence = Evidence { message: &message, body: attempt.body, attempt, transcript, csr_key };
     let proof = registry::of(started.kind)?.prove(&started.claim, &evidence, policy, &mut Checks(ledger))?;
     let device_spki = csr?.spki.clone();

@@ -5,6 +5,8 @@
 pub mod cert;
 pub mod key;
 pub mod log;
+pub mod report;
+pub mod token;
 pub mod tpm;
 
 use cert::{Ca, NOW};
@@ -80,7 +82,7 @@ impl House {
     }
 }
 
-type Change<T> = Option<Box<dyn Fn(&mut T)>>;
+pub type Change<T> = Option<Box<dyn Fn(&mut T)>>;
 
 /// One enrolment of a TPM. Every field is a knob; the defaults pass every check.
 pub struct Vector {
@@ -306,7 +308,18 @@ impl Vector {
     }
 }
 
-fn apply<T>(change: &Change<T>, value: &mut T) {
+/// Compares with a file of `tests/golden`; `UPDATE_GOLDEN=1` writes it.
+pub fn check_golden(name: &str, text: &str) {
+    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        #[expect(clippy::disallowed_methods, reason = "a test's golden file, on demand")]
+        std::fs::write(&path, text).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(kept, text, "{name}: run with UPDATE_GOLDEN=1 and review the difference");
+}
+
+pub fn apply<T>(change: &Change<T>, value: &mut T) {
     if let Some(change) = change {
         change(value);
     }

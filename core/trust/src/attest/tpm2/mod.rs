@@ -32,6 +32,6 @@ pub use evidence::ek_hash;
 #[cfg(feature = "attest-verify")]
 pub use quote::{LogFacts, QuoteFacts};
 #[cfg(feature = "attest-verify")]
-pub use report::{Booted, Expected, verify_report};
+pub use report::{Booted, BootedExpectation, Expected, verify_report};
 #[cfg(feature = "attest-verify")]
 pub use verify::{EkBasis, TpmClaim, TpmProven};
