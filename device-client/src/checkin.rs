@@ -5,7 +5,7 @@
 
 use crate::clock;
 use crate::error::DeviceError;
-use crate::net::{Service, Site};
+use crate::net::{Service, Site, is_told_expired};
 use crate::trust::{Repository, Trust};
 use holdfast_decide::device::{Assigned, CheckFailure, Job};
 use holdfast_proto::assignment::AssignmentWord;
@@ -259,6 +259,7 @@ pub(crate) fn failure(error: &DeviceError) -> CheckFailure {
         DeviceError::Tuf(TufError::ClockAhead { .. }) => CheckFailure::ClockAhead,
         DeviceError::Tuf(error) if error.is_transport() => CheckFailure::Offline,
         DeviceError::Tuf(error) => CheckFailure::Metadata { code: error.code().to_owned() },
+        error if is_told_expired(error) => CheckFailure::CertificateExpired,
         DeviceError::Unreachable { .. } => CheckFailure::Offline,
         DeviceError::Refused(problem) if problem.code == "certificate-expired" => {
             CheckFailure::CertificateExpired

@@ -28,6 +28,8 @@ mod outbox;
 mod secret;
 mod status;
 mod survey;
+#[cfg(test)]
+mod testing;
 mod trust;
 
 use config::Config;

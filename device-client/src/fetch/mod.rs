@@ -42,12 +42,11 @@ impl Fetch<'_> {
     }
 
     /// A delta from what the running slot holds.
-    pub(crate) fn delta(
-        mut self,
-        artefact: &Artefact,
-        plan: &Verified<DeltaPlan>,
-        ram_bytes: u64,
-    ) -> Fetched {
+    pub(crate) fn delta(self, artefact: &Artefact, plan: &Verified<DeltaPlan>, ram_bytes: u64) -> Fetched {
+        self.by_plan(artefact, plan, ram_bytes)
+    }
+
+    fn by_plan(mut self, artefact: &Artefact, plan: &DeltaPlan, ram_bytes: u64) -> Fetched {
         let mut bytes = 0;
         let end = self.delta_within(artefact, plan, ram_bytes, &mut bytes);
         self.ended(end, bytes)
@@ -87,7 +86,7 @@ impl Fetch<'_> {
     fn delta_within(
         &mut self,
         artefact: &Artefact,
-        plan: &Verified<DeltaPlan>,
+        plan: &DeltaPlan,
         ram_bytes: u64,
         bytes: &mut u64,
     ) -> Result<FetchEnd, FetchFailure> {
@@ -197,3 +196,6 @@ fn classify(error: &DeltaError, plan: &DeltaPlan) -> FetchFailure {
 pub(crate) fn delta_bad(base: Digest, output: Digest) -> String {
     format!("delta-bad:{base}-{output}")
 }
+
+#[cfg(test)]
+mod tests;

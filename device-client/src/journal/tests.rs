@@ -1,6 +1,6 @@
 use super::*;
+use crate::testing::SmallDisk;
 use holdfast_decide::device::{BootKind, Booted, Machine, Now, Policy, Slot, State, Wall};
-use std::path::PathBuf;
 
 fn record(floor: u64) -> Record {
     let booted = Booted {
@@ -66,38 +66,10 @@ fn a_record_of_another_program_and_two_torn_copies_lead_to_recovery_and_not_to_a
     assert_eq!(floor(Journal::open(folder.path()).unwrap().1), Some(7));
 }
 
-/// A file system of its own, 2 MiB, gone at the end.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(path: &Path) -> Self {
-        let mounted = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
-            .arg(path)
-            .status()
-            .unwrap();
-        assert!(mounted.success(), "a tmpfs needs root");
-        Self(path.to_owned())
-    }
-
-    /// Fills it to the last byte.
-    fn fill(&self) {
-        let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
-        let ended = std::io::copy(&mut std::io::repeat(7), &mut file);
-        assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_disk_that_others_filled_still_takes_the_journal() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = SmallDisk::mount(folder.path());
+    let disk = SmallDisk::mount(folder.path(), "2m");
     let (mut journal, _) = Journal::open(folder.path()).unwrap();
     journal.write(&record(1)).unwrap();
     disk.fill();

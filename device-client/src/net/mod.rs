@@ -7,7 +7,7 @@ mod link;
 mod tls;
 
 pub(crate) use link::Link;
-pub(crate) use tls::is_certificate_refusal;
+pub(crate) use tls::{is_certificate_refusal, is_told_expired};
 
 use crate::config::Config;
 use crate::error::DeviceError;
@@ -68,6 +68,13 @@ impl Site {
             roots: known.roots.unwrap_or_else(|| blob.ca_roots.clone()),
             floor: blob.minimum_time.max(known.signed_time.unwrap_or(0)),
         })
+    }
+
+    /// A server of a test on this host.
+    #[cfg(test)]
+    pub(crate) fn of_test(port: u16, root: Vec<u8>) -> Self {
+        let (url, host) = (format!("https://localhost:{port}"), "localhost".to_owned());
+        Self { url, host, port, roots: vec![root.into()], floor: crate::clock::wall() }
     }
 
     pub(crate) fn has_roots(&self, roots: &[Bytes]) -> bool {

@@ -154,15 +154,27 @@ impl ServerCertVerifier for Anyone {
 
 /// Whether the service was reached and its certificate was not believed: the time, or the roots, may be old.
 pub(crate) fn is_certificate_refusal(error: &DeviceError) -> bool {
-    let DeviceError::Unreachable { source, .. } = error else { return false };
+    matches!(tls_error(error), Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// Whether the service says, in TLS, that this device's certificate has ended.
+pub(crate) fn is_told_expired(error: &DeviceError) -> bool {
+    matches!(tls_error(error), Some(rustls::Error::AlertReceived(rustls::AlertDescription::CertificateExpired)))
+}
+
+fn tls_error(error: &DeviceError) -> Option<&rustls::Error> {
+    let DeviceError::Unreachable { source, .. } = error else { return None };
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(source.as_ref());
     while let Some(error) = cause {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = error.downcast_ref::<rustls::Error>().or_else(|| inner?.downcast_ref::<rustls::Error>());
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
+        let io = match error.downcast_ref::<ureq::Error>() {
+            Some(ureq::Error::Io(io)) => Some(io),
+            _ => error.downcast_ref::<std::io::Error>(),
+        };
+        let inner = io.and_then(std::io::Error::get_ref).and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if let Some(tls) = inner.or_else(|| error.downcast_ref::<rustls::Error>()) {
+            return Some(tls);
         }
         cause = error.source();
     }
-    false
+    None
 }
