@@ -22,7 +22,11 @@ pub(crate) enum Token {
     /// List tokens, never their secrets
     List,
     /// Revoke a token at once
-    Revoke { token: String },
+    Revoke {
+        /// Its id
+        #[arg(id = "revoked", value_name = "TOKEN")]
+        token: String,
+    },
 }
 
 impl Token {

@@ -57,7 +57,7 @@ mod tests {
     use crate::testing::service::Service;
 
     both_services! {
-        /// RFC 5280 4.2: OpenSSL finds no issuer for a certificate that repeats one.
+        // RFC 5280 4.2: OpenSSL finds no issuer for a certificate that repeats one.
         async fn no_certificate_holds_an_extension_twice(service: Service) {
             let device = service.device("serial-1", &serde_json::json!({})).await;
             let (server, _) = crate::tx!(service.state.db, "test.server", |tx| {

@@ -114,15 +114,3 @@ fn one_of_several_issuers_is_enough_and_a_broken_one_does_no_harm() {
     vector.house.issuers.insert(0, vec![0xFF; 4]);
     vector.prove().unwrap();
 }
-
-#[test]
-fn a_recovery_signed_with_another_hash_is_refused() {
-    // The protocol says SHA-256, whatever the signature claims: a P-256 signature over SHA-384 does not hold.
-    let vector = TokenVector::recovery();
-    let mut sent = vector.sent();
-    let mut message: holdfast_proto::enroll::EnrollProof = serde_json::from_slice(&sent.body).unwrap();
-    let signed = holdfast_trust::attest::Transcript::new(&message.m1, &message.m2).recovery_message(&message.csr, &vector.exporter_of_device);
-    message.join_token.as_mut().unwrap().mac = Bytes(vector.expired.as_ref().unwrap().1.sign(Hash::Sha384, &signed));
-    sent.body = serde_json::to_vec(&message).unwrap();
-    assert_refused(vector.judge(&sent), Reason::RecoverySignature, &[]);
-}

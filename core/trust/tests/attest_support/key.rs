@@ -125,9 +125,7 @@ fn padded(number: &[u8], size: usize) -> Vec<u8> {
 
 fn asn1(curve: Curve, hash: Hash) -> &'static EcdsaSigningAlgorithm {
     match (curve, hash) {
-        (Curve::P256, Hash::Sha384) => &alg::ECDSA_P256_SHA384_ASN1_SIGNING,
         (Curve::P256, _) => &alg::ECDSA_P256_SHA256_ASN1_SIGNING,
-        (Curve::P384, Hash::Sha256) => &alg::ECDSA_P384_SHA256_ASN1_SIGNING,
         (Curve::P384, _) => &alg::ECDSA_P384_SHA384_ASN1_SIGNING,
         (Curve::P521, Hash::Sha256) => &alg::ECDSA_P521_SHA256_ASN1_SIGNING,
         (Curve::P521, _) => &alg::ECDSA_P521_SHA512_ASN1_SIGNING,
