@@ -194,7 +194,7 @@ fn what_is_gone_busy_or_other_than_signed_is_named() {
     assert_eq!(*failure(&world.full()), FetchFailure::Offline { retry_after_ms: None });
     world.server.fail(Faults::default());
     let mut other = world.new.clone();
-    other[300_000] ^= 1;
+    other[200_000] ^= 1;
     world.server.put_as(world.artefact.sha256, &other);
     assert!(matches!(failure(&world.full()), FetchFailure::DigestMismatch { .. }));
     world.server.put_as(world.artefact.block_root, &[0; 64]);
@@ -206,7 +206,7 @@ fn a_full_disk_is_told_as_that_and_once_there_is_room_it_goes_on() {
     let world = World::small();
     let disk = world.folder.path().join("disk");
     std::fs::create_dir(&disk).unwrap();
-    let mounted = SmallDisk::mount(&disk, "300k");
+    let mounted = SmallDisk::mount(&disk, "200k");
     let installer = world.installer_in(&disk);
     let full = |installer: &dyn Installer| world.fetch_into(installer, u64::MAX, |fetch| fetch.full(&world.artefact));
     assert!(matches!(failure(&full(installer.as_ref())), FetchFailure::NoSpace { .. }));
