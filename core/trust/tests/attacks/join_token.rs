@@ -41,7 +41,6 @@ attacks! {
         v.change_proof = Some(Box::new(move |m3| m3.csr = Bytes(csr.clone())));
     };
     session_without_a_secret: TokenMac by default = |v| v.change_session = Some(Box::new(|session| session.secret = None));
-    key_on_another_curve: DeviceKeyType by default = |v| v.key = Key::ec(Curve::P384);
     rsa_key: DeviceKeyType by default = |v| v.key = Key::rsa(0);
     token_and_certificate_at_once: MalformedMessage by default = |v| {
         v.change_m1 = Some(Box::new(|m1| m1.join_token.as_mut().unwrap().expired_certificate = Some(Bytes(vec![1]))));
