@@ -6,6 +6,7 @@
 //! Invariant: whatever a module of this crate starts is ended by its own process id, also when the test process is
 //! killed, unless it was started with [`process::Lifetime::Outlives`].
 
+pub mod agent;
 pub mod cache;
 pub mod controller;
 pub mod desk;
