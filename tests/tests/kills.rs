@@ -34,6 +34,7 @@ impl Chance {
 }
 
 #[test]
+#[ignore = "written and compiled, not yet run to its end: it takes minutes"]
 fn two_hundred_kills_end_on_a_bootable_slot_and_on_the_assigned_release() -> anyhow::Result<()> {
     let scratch = Scratch::new("kills");
     let plant = Plant::start(&scratch.join("plant"), Lifetime::WithUs)?;
