@@ -1,6 +1,6 @@
 use super::*;
 use crate::testing::SmallDisk;
-use holdfast_decide::device::{BootKind, Booted, Machine, Now, Policy, Slot, State, Wall};
+use holdfast_decide::device::{BootKind, Booted, Machine, Now, Policy, Slot, State, Wall, WayBack};
 
 fn record(floor: u64) -> Record {
     let booted = Booted {
@@ -61,7 +61,7 @@ fn a_record_of_another_program_and_two_torn_copies_lead_to_recovery_and_not_to_a
     };
     let now = Now { boottime_ms: 0, wall: Wall::Unset };
     let machine = Machine::resume(saved, booted, Policy::default(), now);
-    assert_eq!(machine.record().state, State::Recovery { reboots: 0 });
+    assert_eq!(machine.record().state, State::Recovery { way: WayBack::default() });
     journal.write(&record(7)).unwrap();
     assert_eq!(floor(Journal::open(folder.path()).unwrap().1), Some(7));
 }

@@ -3,7 +3,7 @@
 use super::event::{CheckFailure, Effect, Event, Note};
 use super::facts::{Booted, Deadline, Installed, Now, Slot};
 use super::policy::{Activation, BootKind, Policy};
-use super::state::{Job, RECORD_SCHEMA, Record, Revert, Saved, Standing, State, Tally};
+use super::state::{Job, RECORD_SCHEMA, Record, Revert, Saved, Standing, State, Tally, WayBack};
 use std::collections::{BTreeMap, VecDeque};
 
 /// How often leaving a slot is attempted before what runs is taken as it is.
@@ -73,7 +73,7 @@ impl Machine {
         let (record, known) = match saved {
             Saved::Record(record) if record.schema == RECORD_SCHEMA => (*record, true),
             Saved::Nothing if !booted.on_trial => (first_record(&booted, State::Idle), true),
-            _ => (first_record(&booted, State::Recovery { reboots: 0 }), false),
+            _ => (first_record(&booted, State::Recovery { way: WayBack::default() }), false),
         };
         let mut machine = Self {
             policy,
@@ -203,14 +203,16 @@ impl Machine {
             State::Activating { job } => self.set_state(State::Verifying { job }),
             State::Trial { job, boot_id, .. } => self.on_booted_in_trial(job, &boot_id),
             State::Committing { job } if self.booted.slot != job.target => self.on_not_kept(job),
-            State::Reverting { job, reboots, .. } if self.booted.slot == job.target && reboots >= REBOOTS_MAX => {
+            State::Reverting { job, way, .. }
+                if self.booted.slot == job.target && way.is_barred(&self.booted.boot_id, REBOOTS_MAX) =>
+            {
                 self.settle_here("fallback-does-not-boot");
             }
-            State::Recovery { reboots } if self.booted.on_trial && reboots >= REBOOTS_MAX => {
+            State::Recovery { way } if self.booted.on_trial && way.is_barred(&self.booted.boot_id, REBOOTS_MAX) => {
                 self.settle_here("fallback-does-not-boot");
             }
             State::Committing { .. } | State::Reverting { .. } | State::Recovery { .. } => {}
-            _ if !at_home && self.booted.on_trial => self.set_state(State::Recovery { reboots: 0 }),
+            _ if !at_home && self.booted.on_trial => self.set_state(State::Recovery { way: WayBack::default() }),
             _ if !at_home => self.on_fell_back(),
             _ => {}
         }

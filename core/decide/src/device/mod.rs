@@ -32,6 +32,7 @@ pub use machine::Machine;
 pub use policy::{Activation, BootKind, CommitGate, Policy};
 pub use state::{
     Ended, Job, Outcome, Quarantined, RECORD_SCHEMA, Record, Refusal, Revert, Saved, Source, Standing, State, Tally,
+    WayBack,
 };
 
 #[cfg(test)]

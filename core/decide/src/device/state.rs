@@ -142,12 +142,41 @@ pub enum State {
     Trial { job: Job, boot_id: String, deadline_ms: u64, attempts_left: u32 },
     /// The trial passed; the floor in this very record is already the new one.
     Committing { job: Job },
-    /// `reboots` counts the attempts to leave the target.
-    Reverting { job: Job, reason: Revert, reboots: u32, detail: Option<String> },
+    Reverting { job: Job, reason: Revert, way: WayBack, detail: Option<String> },
     Reverted { job: Job, reason: Revert, detail: Option<String> },
     /// The journal was not understood, or an unknown slot is on trial: run what is known to be good, install
-    /// nothing until that is written. `reboots` counts the attempts to get there.
-    Recovery { reboots: u32 },
+    /// nothing until that is written.
+    Recovery { way: WayBack },
+}
+
+/// How far leaving the running slot has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WayBack {
+    /// Boots in which a reboot was ordered.
+    pub reboots: u32,
+    /// The boot in which the boot loader last took the order to go back, and in which the reboot was ordered.
+    pub told_in: Option<String>,
+}
+
+impl WayBack {
+    /// The boot loader took the order in this very boot: what is left is to boot.
+    pub(crate) fn is_told_in(&self, boot_id: &str) -> bool {
+        self.told_in.as_deref() == Some(boot_id)
+    }
+
+    /// The boot loader took the order, the device did boot since, and that often: it will not leave this slot.
+    pub(crate) fn is_barred(&self, boot_id: &str, reboots_max: u32) -> bool {
+        self.reboots >= reboots_max && self.told_in.as_deref().is_some_and(|told| told != boot_id)
+    }
+
+    /// One reboot more, ordered in this boot. A program that starts again in the same boot counts once.
+    pub(crate) fn told(self, boot_id: &str) -> Self {
+        let again = self.is_told_in(boot_id);
+        Self {
+            reboots: self.reboots.saturating_add(u32::from(!again)),
+            told_in: Some(boot_id.to_owned()),
+        }
+    }
 }
 
 /// Why a release was taken back.

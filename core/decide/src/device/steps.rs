@@ -68,10 +68,10 @@ impl Machine {
             State::Activating { job } => self.start(Effect::Activate { slot: job.target }, Awaited::Activate),
             State::Trial { job, deadline_ms, .. } => return self.advance_trial(job, deadline_ms),
             State::Committing { job } => return free && self.advance_committing(&job),
-            State::Reverting { job, reboots, .. } => return free && self.advance_reverting(&job, reboots),
+            State::Reverting { job, way, .. } if free => self.advance_reverting(&job, &way),
             State::Reverted { job, reason, detail } => self.finish_reverted(&job, reason, detail),
-            State::Recovery { .. } => return free && self.advance_recovery(),
-            State::Idle | State::Staged { .. } => return false,
+            State::Recovery { way } if free => self.advance_recovery(&way),
+            State::Idle | State::Staged { .. } | State::Reverting { .. } | State::Recovery { .. } => return false,
         }
         true
     }

@@ -5,7 +5,7 @@ use super::event::{Effect, HealthVerdict, Note};
 use super::machine::{Awaited, Machine, REBOOTS_MAX, TrialFacts};
 use super::policy::Activation;
 use super::progress::bounded;
-use super::state::{Job, Outcome, Revert, State};
+use super::state::{Job, Outcome, Revert, State, WayBack};
 use holdfast_proto::report::Progress;
 
 /// How often the boot loader is asked to remember a release before it is given up.
@@ -90,33 +90,28 @@ impl Machine {
     pub(crate) fn revert(&mut self, job: Job, reason: Revert, detail: Option<String>) {
         self.volatile.failures = 0;
         self.volatile.hold_ms = self.now.boottime_ms;
-        self.set_state(State::Reverting { job, reason, reboots: 0, detail: detail.map(bounded) });
+        self.set_state(State::Reverting { job, reason, way: WayBack::default(), detail: detail.map(bounded) });
     }
 
-    pub(crate) fn advance_reverting(&mut self, job: &Job, reboots: u32) -> bool {
-        if reboots > 0 && self.awaited.is_none() && self.booted().slot == job.target && self.told_to_revert() {
+    pub(crate) fn advance_reverting(&mut self, job: &Job, way: &WayBack) {
+        if self.booted().slot == job.target && way.is_told_in(&self.booted().boot_id) {
             self.start(Effect::Reboot, Awaited::Reboot);
         } else {
             self.start(Effect::Revert { to: job.target.other() }, Awaited::Revert);
         }
-        true
     }
 
-    /// This run of the program has told the boot loader to go back.
-    fn told_to_revert(&self) -> bool {
-        self.volatile.reboot_by_ms > 0
-    }
-
-    pub(crate) fn advance_recovery(&mut self) -> bool {
-        if self.booted().on_trial && self.booted().slot != self.record().standing.slot {
-            let to = self.record().standing.slot;
-            self.start(Effect::Revert { to }, Awaited::Revert);
-        } else if self.booted().slot != self.record().standing.slot {
-            self.on_fell_back();
-        } else {
+    pub(crate) fn advance_recovery(&mut self, way: &WayBack) {
+        let home = self.record().standing.slot;
+        if self.booted().slot == home {
             self.set_state(State::Idle);
+        } else if !self.booted().on_trial {
+            self.on_fell_back();
+        } else if way.is_told_in(&self.booted().boot_id) {
+            self.start(Effect::Reboot, Awaited::Reboot);
+        } else {
+            self.start(Effect::Revert { to: home }, Awaited::Revert);
         }
-        true
     }
 
     pub(crate) fn finish_reverted(&mut self, job: &Job, reason: Revert, detail: Option<String>) {
@@ -188,18 +183,20 @@ impl Machine {
     pub(crate) fn on_reverted(&mut self) {
         let by_reboot = matches!(self.policy().activation, Activation::Reboot(_));
         match self.record().state.clone() {
-            State::Reverting { job, reason, reboots, detail } => {
+            State::Reverting { job, reason, way, detail } => {
                 if self.booted().slot != job.target || !by_reboot {
                     self.booted_mut().slot = job.target.other();
                     self.booted_mut().on_trial = false;
                     self.enter_reverted(job, reason, detail);
                 } else {
-                    self.set_state(State::Reverting { job, reason, reboots: reboots.saturating_add(1), detail });
+                    let way = way.told(&self.booted().boot_id);
+                    self.set_state(State::Reverting { job, reason, way, detail });
                     self.start(Effect::Reboot, Awaited::Reboot);
                 }
             }
-            State::Recovery { reboots } if by_reboot => {
-                self.set_state(State::Recovery { reboots: reboots.saturating_add(1) });
+            State::Recovery { way } if by_reboot => {
+                let way = way.told(&self.booted().boot_id);
+                self.set_state(State::Recovery { way });
                 self.start(Effect::Reboot, Awaited::Reboot);
             }
             State::Recovery { .. } => {
@@ -222,12 +219,15 @@ impl Machine {
         self.note(Note::Failed { what: "revert", detail });
         let wait_ms = self.backoff_ms();
         self.volatile.hold_ms = self.now.boottime_ms.saturating_add(wait_ms);
-        // A boot loader that cannot be written may still fall back by itself.
+        // A boot loader that cannot be written may still fall back by itself: so often, and no more.
         let by_reboot = matches!(self.policy().activation, Activation::Reboot(_));
         if by_reboot && self.volatile.failures > REBOOTS_MAX {
-            if let State::Reverting { job, reason, reboots, detail } = self.record().state.clone() {
-                self.set_state(State::Reverting { job, reason, reboots: reboots.saturating_add(1), detail });
-                self.start(Effect::Reboot, Awaited::Reboot);
+            if let State::Reverting { job, reason, mut way, detail } = self.record().state.clone() {
+                if way.reboots < REBOOTS_MAX {
+                    way.reboots += 1;
+                    self.set_state(State::Reverting { job, reason, way, detail });
+                    self.start(Effect::Reboot, Awaited::Reboot);
+                }
             }
         }
     }

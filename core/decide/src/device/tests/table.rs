@@ -540,7 +540,7 @@ fn a_boot_loader_that_forgets_mark_good_is_told_again_and_checks_go_on() {
 #[test]
 fn a_fallback_that_does_not_boot_is_not_tried_for_ever() {
     let booted = |n: u32| Booted { boot_id: format!("boot-{n}"), slot: Slot::B, on_trial: true, ..home() };
-    let mut state = State::Reverting { job: job(), reason: Revert::HealthFailed, reboots: 0, detail: None };
+    let mut state = State::Reverting { job: job(), reason: Revert::HealthFailed, way: WayBack::default(), detail: None };
     for n in 0..3 {
         let mut machine = resumed(state, booted(n));
         machine.handle(Event::RevertDone, now(1));
@@ -550,4 +550,46 @@ fn a_fallback_that_does_not_boot_is_not_tried_for_ever() {
     let mut machine = resumed(state, booted(9));
     assert_eq!(failed_with(&mut machine), "fallback-does-not-boot");
     assert_eq!(machine.record().standing.slot, Slot::B);
+}
+
+#[test]
+fn a_program_that_starts_again_while_it_leaves_a_bad_release_does_not_count_as_a_boot() {
+    let booted = || Booted { boot_id: "boot-1".to_owned(), slot: Slot::B, on_trial: true, ..home() };
+    let mut state =
+        State::Reverting { job: job(), reason: Revert::HealthFailed, way: WayBack::default(), detail: None };
+    for n in 0..10 {
+        let mut machine = resumed(state, booted());
+        if n == 0 {
+            machine.handle(Event::RevertDone, now(1));
+        }
+        assert_eq!(drain(&mut machine).pop(), Some(Effect::Reboot), "the bad release is kept after {n} starts");
+        state = machine.record().state.clone();
+    }
+    let State::Reverting { way, .. } = state else { panic!("{state:?}") };
+    assert_eq!(way.reboots, 1);
+}
+
+#[test]
+fn a_boot_loader_that_takes_no_order_is_rebooted_a_bounded_number_of_times_and_never_believed() {
+    let mut state =
+        State::Reverting { job: job(), reason: Revert::HealthFailed, way: WayBack::default(), detail: None };
+    let mut reboots = 0;
+    for n in 0..8 {
+        let booted = Booted { boot_id: format!("boot-{n}"), slot: Slot::B, on_trial: true, ..home() };
+        let mut machine = resumed(state, booted);
+        for _ in 0..10 {
+            let wait = machine.poll_timeout().map_or(1, |d| d.boottime_ms);
+            machine.handle(Event::TimePassed, now(wait));
+            let effects = drain(&mut machine);
+            assert!(!effects.contains(&Effect::MarkGood { slot: Slot::B }), "a release that failed is kept");
+            if effects.contains(&Effect::Reboot) {
+                reboots += 1;
+                break;
+            }
+            machine.handle(Event::RevertFailed { detail: "read-only".into() }, now(wait));
+        }
+        state = machine.record().state.clone();
+    }
+    assert_eq!(reboots, 3);
+    assert!(matches!(state, State::Reverting { .. }));
 }
