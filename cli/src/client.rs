@@ -100,7 +100,12 @@ impl Client {
     }
 
     /// Uploads `length` bytes from a reader.
-    pub(crate) fn put_stream<T: DeserializeOwned>(&self, path: &str, mut body: impl Read, length: u64) -> anyhow::Result<T> {
+    pub(crate) fn put_stream<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        mut body: impl Read,
+        length: u64,
+    ) -> anyhow::Result<T> {
         let answer = self
             .agent
             .put(self.at(path))
@@ -123,15 +128,24 @@ impl Client {
         format!("the service at {} cannot be reached: is it up, and does --ca name its CA?", self.base)
     }
 
-    fn read<T: DeserializeOwned>(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>, path: &str) -> anyhow::Result<T> {
+    fn read<T: DeserializeOwned>(
+        &self,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+        path: &str,
+    ) -> anyhow::Result<T> {
         let mut answer = answer.with_context(|| self.unreachable())?;
         self.fail_on_problem(&mut answer, path)?;
         let bytes = answer.body_mut().with_config().limit(ANSWER_MAX_BYTES).read_to_vec()?;
         let bytes = if bytes.is_empty() { b"null".to_vec() } else { bytes };
-        serde_json::from_slice(&bytes).with_context(|| format!("the service's answer to {path} is not what this version expects"))
+        serde_json::from_slice(&bytes)
+            .with_context(|| format!("the service's answer to {path} is not what this version expects"))
     }
 
-    fn fail_on_problem(&self, answer: &mut ureq::http::Response<ureq::Body>, path: &str) -> anyhow::Result<()> {
+    fn fail_on_problem(
+        &self,
+        answer: &mut ureq::http::Response<ureq::Body>,
+        path: &str,
+    ) -> anyhow::Result<()> {
         let status = answer.status();
         if status.is_success() {
             return Ok(());
@@ -139,7 +153,10 @@ impl Client {
         let body = answer.body_mut().with_config().limit(1 << 20).read_to_vec().unwrap_or_default();
         match serde_json::from_slice::<Problem>(&body) {
             Ok(problem) => Err(Refused(problem).into()),
-            Err(_) => bail!("{} answered {status} to {path} without a problem document: is this URL a Holdfast service?", self.base),
+            Err(_) => bail!(
+                "{} answered {status} to {path} without a problem document: is this URL a Holdfast service?",
+                self.base
+            ),
         }
     }
 }
@@ -174,17 +191,25 @@ fn tls(ca: &Path) -> anyhow::Result<ureq::tls::TlsConfig> {
 
 fn token(connection: &Connection) -> anyhow::Result<String> {
     if let (Some(file), Some(role)) = (&connection.token_file, &connection.role) {
-        let bytes = std::fs::read(file).with_context(|| format!("the token file {} cannot be read", file.display()))?;
+        let bytes = std::fs::read(file)
+            .with_context(|| format!("the token file {} cannot be read", file.display()))?;
         let tokens: std::collections::BTreeMap<String, String> =
             serde_json::from_slice(&bytes).with_context(|| format!("{} is no token file", file.display()))?;
         return tokens.get(role).cloned().with_context(|| {
-            format!("{} has no token for the role {role}; it has {}", file.display(), tokens.keys().cloned().collect::<Vec<_>>().join(", "))
+            format!(
+                "{} has no token for the role {role}; it has {}",
+                file.display(),
+                tokens.keys().cloned().collect::<Vec<_>>().join(", ")
+            )
         });
     }
     if let Some(role) = &connection.role {
         bail!("--as {role} needs --token-file (or HOLDFAST_TOKEN_FILE)");
     }
-    connection.token.clone().context("no token: give --token, set HOLDFAST_TOKEN, or use --token-file with --as ROLE")
+    connection
+        .token
+        .clone()
+        .context("no token: give --token, set HOLDFAST_TOKEN, or use --token-file with --as ROLE")
 }
 
 #[cfg(test)]

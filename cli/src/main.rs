@@ -111,12 +111,18 @@ mod tests {
     fn no_subcommand_has_an_option_of_a_global_ones_name() {
         let root = Arguments::command();
         root.clone().debug_assert();
-        let global: Vec<_> = root.get_arguments().filter(|arg| arg.is_global_set()).map(|arg| arg.get_id().clone()).collect();
+        let global: Vec<_> =
+            root.get_arguments().filter(|arg| arg.is_global_set()).map(|arg| arg.get_id().clone()).collect();
         assert!(global.len() > 4, "{global:?}");
         fn walk(command: &Command, global: &[clap::Id]) {
             for inner in command.get_subcommands() {
                 for argument in inner.get_arguments().filter(|arg| !arg.is_global_set()) {
-                    assert!(!global.contains(argument.get_id()), "{} {}", inner.get_name(), argument.get_id());
+                    assert!(
+                        !global.contains(argument.get_id()),
+                        "{} {}",
+                        inner.get_name(),
+                        argument.get_id()
+                    );
                 }
                 walk(inner, global);
             }

@@ -21,7 +21,11 @@ pub(crate) struct Rows<'a> {
 }
 
 /// Shows `value` as JSON, or its rows as a table.
-pub(crate) fn show<T: Serialize>(format: Format, value: &T, rows: impl FnOnce() -> Rows<'static>) -> anyhow::Result<()> {
+pub(crate) fn show<T: Serialize>(
+    format: Format,
+    value: &T,
+    rows: impl FnOnce() -> Rows<'static>,
+) -> anyhow::Result<()> {
     match format {
         Format::Json => json(value),
         Format::Table | Format::Wide => table(&rows()),
@@ -29,7 +33,11 @@ pub(crate) fn show<T: Serialize>(format: Format, value: &T, rows: impl FnOnce() 
 }
 
 /// One line per fact: `key  value`.
-pub(crate) fn facts<T: Serialize>(format: Format, value: &T, facts: Vec<(&str, String)>) -> anyhow::Result<()> {
+pub(crate) fn facts<T: Serialize>(
+    format: Format,
+    value: &T,
+    facts: Vec<(&str, String)>,
+) -> anyhow::Result<()> {
     match format {
         Format::Json => json(value),
         Format::Table | Format::Wide => {
@@ -52,7 +60,10 @@ pub(crate) fn json<T: Serialize>(value: &T) -> anyhow::Result<()> {
 
 fn table(rows: &Rows<'_>) -> anyhow::Result<()> {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(rows.head);
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(rows.head);
     rows.rows.iter().for_each(|row| {
         table.add_row(row);
     });

@@ -23,21 +23,27 @@ pub(crate) fn byte_bar(length: u64, what: &str) -> indicatif::ProgressBar {
         return indicatif::ProgressBar::hidden();
     }
     // Unwrap safety: the template is a constant, and a test draws it.
-    let style = indicatif::ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}").unwrap();
+    let style =
+        indicatif::ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {eta}").unwrap();
     indicatif::ProgressBar::new(length).with_style(style).with_message(what.to_owned())
 }
 
 /// Unix seconds: the one reading of the clock in this program.
 #[expect(clippy::disallowed_methods, reason = "the program's one clock adapter")]
 pub(crate) fn now() -> i64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs() as i64)
 }
 
 /// `2026-11-24T16:00:00Z`, for tables.
 pub(crate) fn when(unix_s: i64) -> String {
     time::OffsetDateTime::from_unix_timestamp(unix_s)
         .ok()
-        .and_then(|at| at.format(&time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z")).ok())
+        .and_then(|at| {
+            at.format(&time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z"))
+                .ok()
+        })
         .unwrap_or_else(|| unix_s.to_string())
 }
 

@@ -47,8 +47,10 @@ impl BlobServer {
         let root = made.cert.der().to_vec();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+        let config =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config =
+            config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
         let (config, shared) = (Arc::new(config), Arc::new(Shared::default()));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -107,7 +109,10 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, shared: &Shared) {
         let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
         let out = stream.get_mut();
         *shared.served.lock().unwrap() += sent as u64;
-        let ended = out.write_all(head.as_bytes()).and_then(|()| out.write_all(&body[..sent])).and_then(|()| out.flush());
+        let ended = out
+            .write_all(head.as_bytes())
+            .and_then(|()| out.write_all(&body[..sent]))
+            .and_then(|()| out.flush());
         if ended.is_err() || sent < body.len() {
             return;
         }
@@ -141,7 +146,8 @@ pub(crate) fn firmware(name: &str) -> Vec<u8> {
         PathBuf::from,
     );
     let path = cache.join("firmware").join(name);
-    std::fs::read(&path).unwrap_or_else(|_| panic!("{} is missing: run tests/setup/firmware.sh", path.display()))
+    std::fs::read(&path)
+        .unwrap_or_else(|_| panic!("{} is missing: run tests/setup/firmware.sh", path.display()))
 }
 
 /// A file system of its own, gone at the end.
@@ -150,7 +156,10 @@ pub(crate) struct SmallDisk(PathBuf);
 impl SmallDisk {
     pub(crate) fn mount(path: &Path, size: &str) -> Self {
         let options = format!("size={size}");
-        let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(path).status();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(path)
+            .status();
         assert!(mounted.unwrap().success(), "a tmpfs needs root");
         Self(path.to_owned())
     }

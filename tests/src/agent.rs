@@ -43,7 +43,8 @@ impl Image {
     /// # Errors
     /// When a file cannot be read or written.
     pub fn sound(firmware: &Path, into: &Path) -> anyhow::Result<Self> {
-        let bytes = std::fs::read(firmware).with_context(|| format!("{} cannot be read", firmware.display()))?;
+        let bytes =
+            std::fs::read(firmware).with_context(|| format!("{} cannot be read", firmware.display()))?;
         let sum: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         write(into, &[&bytes[..], sum.as_bytes(), b"\n"].concat())?;
         Ok(Self { path: into.to_owned() })
@@ -121,7 +122,13 @@ impl Device {
     ///
     /// # Errors
     /// When the device refuses the manifest.
-    pub fn put_release(&self, plant: &Plant, hardware: &str, release: &str, image: &Path) -> anyhow::Result<PathBuf> {
+    pub fn put_release(
+        &self,
+        plant: &Plant,
+        hardware: &str,
+        release: &str,
+        image: &Path,
+    ) -> anyhow::Result<PathBuf> {
         write(&self.folder.join("slots/a.img"), &std::fs::read(image)?)?;
         let manifest = plant.desk().join(format!("published/files/products/{hardware}/{release}.json"));
         let args = ["manufacture", "--installed", &manifest.display().to_string()];
@@ -137,7 +144,8 @@ impl Device {
     /// When the service refuses.
     pub fn claim_and_enroll(&self, plant: &Plant, hardware: &str) -> anyhow::Result<()> {
         let record = self.folder.join("record.json").display().to_string();
-        plant.well("operator", &["device", "register", &record, "--label", &format!("hardware={hardware}")])?;
+        plant
+            .well("operator", &["device", "register", &record, "--label", &format!("hardware={hardware}")])?;
         self.boot()?;
         self.run(&["enroll"])?.well(&["enroll"]).map(|_| ())
     }
@@ -192,9 +200,17 @@ impl Device {
     ///
     /// # Errors
     /// As [`Device::run`].
-    pub fn run_with(&self, args: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<crate::plant::Said> {
+    pub fn run_with(
+        &self,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<crate::plant::Said> {
         let mut command = Command::new(program("holdfast-device")?);
-        command.args(args).arg("--config").arg(self.folder.join("device.toml")).envs(environment.iter().copied());
+        command
+            .args(args)
+            .arg("--config")
+            .arg(self.folder.join("device.toml"))
+            .envs(environment.iter().copied());
         let output = command.output()?;
         Ok(crate::plant::Said {
             status: output.status.code().unwrap_or(-1),

@@ -43,8 +43,20 @@ pub fn install(kube: &KubeHost) -> anyhow::Result<()> {
     kube.create_namespace(NAMESPACE)?;
     kube.create_service_account(NAMESPACE, ACCOUNT)?;
     let subject = format!("--serviceaccount={NAMESPACE}:{ACCOUNT}");
-    kube.kubectl(&["create", "clusterrolebinding", "holdfast-controller", "--clusterrole=holdfast-controller", &subject])?;
-    kube.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "crd/edgesecrets.holdfast.dev", "crd/holdfastsites.holdfast.dev"])?;
+    kube.kubectl(&[
+        "create",
+        "clusterrolebinding",
+        "holdfast-controller",
+        "--clusterrole=holdfast-controller",
+        &subject,
+    ])?;
+    kube.kubectl(&[
+        "wait",
+        "--for=condition=Established",
+        "--timeout=30s",
+        "crd/edgesecrets.holdfast.dev",
+        "crd/holdfastsites.holdfast.dev",
+    ])?;
     Ok(())
 }
 
@@ -69,7 +81,17 @@ pub fn register(plant: &Plant, kube: &KubeHost, site: &str) -> anyhow::Result<Pa
     let jwks = folder.join("jwks.json");
     write(&jwks, kube.token_keys_jwks()?.as_bytes())?;
     let jwks = jwks.display().to_string();
-    let args = ["site", "register", site, "--cluster", CLUSTER, "--issuer", crate::kube::TOKEN_ISSUER, "--jwks", &jwks];
+    let args = [
+        "site",
+        "register",
+        site,
+        "--cluster",
+        CLUSTER,
+        "--issuer",
+        crate::kube::TOKEN_ISSUER,
+        "--jwks",
+        &jwks,
+    ];
     plant.json("tenant-admin", &args)?;
     let token = plant.json("tenant-admin", &["site", "controller-token", site])?;
     let path = folder.join("bootstrap-token");
@@ -107,8 +129,14 @@ impl Controller {
     }
 }
 
-fn spawn(kubeconfig: &Path, data: &Path, log: &Path, bootstrap_token: Option<&Path>) -> anyhow::Result<Process> {
-    let mut spawn = Spawn::new(program("holdfastd")?, log).arg("controller").arg("--kubeconfig").arg(kubeconfig);
+fn spawn(
+    kubeconfig: &Path,
+    data: &Path,
+    log: &Path,
+    bootstrap_token: Option<&Path>,
+) -> anyhow::Result<Process> {
+    let mut spawn =
+        Spawn::new(program("holdfastd")?, log).arg("controller").arg("--kubeconfig").arg(kubeconfig);
     spawn = spawn.arg("--data-dir").arg(data).lifetime(Lifetime::WithUs);
     if let Some(token) = bootstrap_token {
         spawn = spawn.arg("--bootstrap-token-file").arg(token);
@@ -120,7 +148,12 @@ fn spawn(kubeconfig: &Path, data: &Path, log: &Path, bootstrap_token: Option<&Pa
 pub type Item<'a> = (&'a str, &'a str);
 
 /// An EdgeSecret that is asked for anew every second.
-pub fn edge_secret((namespace, name): (&str, &str), account: &str, items: &[Item<'_>], target: &str) -> Value {
+pub fn edge_secret(
+    (namespace, name): (&str, &str),
+    account: &str,
+    items: &[Item<'_>],
+    target: &str,
+) -> Value {
     let items: Vec<Value> = items.iter().map(|(path, key)| json!({"path": path, "key": key})).collect();
     json!({
         "apiVersion": "holdfast.dev/v1alpha1", "kind": "EdgeSecret",
@@ -151,7 +184,8 @@ pub fn await_condition(
     let what = format!("{kind}/{name} with {condition_kind}={status} {reason}");
     let found = until(&what, limit, || {
         last = kube.get(namespace, kind, name)?;
-        let found = condition(&last, condition_kind).is_some_and(|one| one["status"] == status && one["reason"] == reason);
+        let found = condition(&last, condition_kind)
+            .is_some_and(|one| one["status"] == status && one["reason"] == reason);
         Ok(found.then(|| last.clone()))
     });
     found.with_context(|| format!("it was {}", last["status"]))

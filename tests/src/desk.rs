@@ -39,7 +39,10 @@ impl Plant {
             self.well("release-manager", &["tuf", "draft", role, "--online", "online.json"])?;
         }
         self.sign_apart("desk/out/root.json", ["root-1", "root-3"])?;
-        self.well("release-manager", &["tuf", "sign", "desk/out/targets.json", "--key", "targets-1", "--key", "targets-2"])?;
+        self.well(
+            "release-manager",
+            &["tuf", "sign", "desk/out/targets.json", "--key", "targets-1", "--key", "targets-2"],
+        )?;
         self.well("release-manager", &["tuf", "publish"]).map(|_| ())
     }
 
@@ -50,7 +53,8 @@ impl Plant {
     pub fn sign_apart(&self, draft: &str, keys: [&str; 2]) -> anyhow::Result<()> {
         let copies = keys.map(|key| format!("{draft}.{key}"));
         for (copy, key) in copies.iter().zip(keys) {
-            std::fs::copy(self.root().join(draft), self.root().join(copy)).with_context(|| format!("{draft} was not drafted"))?;
+            std::fs::copy(self.root().join(draft), self.root().join(copy))
+                .with_context(|| format!("{draft} was not drafted"))?;
             self.well("release-manager", &["tuf", "sign", copy, "--key", key])?;
         }
         self.well("release-manager", &["tuf", "merge", "--into", draft, &copies[0], &copies[1]])?;
@@ -87,7 +91,10 @@ impl Plant {
         let product = format!("product-{}", new.hardware);
         let keys = [format!("{product}-1"), format!("{product}-2")];
         self.sign_apart(&format!("desk/out/{product}.json"), [&keys[0], &keys[1]])?;
-        self.well("release-manager", &["tuf", "sign", "desk/out/channel-stable.json", "--key", "channel-stable-1"])?;
+        self.well(
+            "release-manager",
+            &["tuf", "sign", "desk/out/channel-stable.json", "--key", "channel-stable-1"],
+        )?;
         self.well("release-manager", &["tuf", "publish"]).map(|_| ())
     }
 

@@ -33,7 +33,10 @@ impl Device {
     /// When the machine cannot be started.
     pub fn switch_on(&self, lifetime: Lifetime) -> anyhow::Result<Life> {
         let log = self.folder.join("life.log");
-        let spawn = Spawn::new(program("device-life")?, log).arg(&self.folder).lifetime(lifetime).death_signal("TERM");
+        let spawn = Spawn::new(program("device-life")?, log)
+            .arg(&self.folder)
+            .lifetime(lifetime)
+            .death_signal("TERM");
         Ok(Life { machine: spawn.start()?, folder: self.folder.clone() })
     }
 }
@@ -85,7 +88,8 @@ pub fn live(folder: &Path) -> anyhow::Result<()> {
     let config = folder.join("device.toml");
     loop {
         let mut power_on = Command::new(program("holdfast-device")?);
-        let said = run(power_on.arg("boot").arg("--config").arg(&config)).context("the device does not boot")?;
+        let said =
+            run(power_on.arg("boot").arg("--config").arg(&config)).context("the device does not boot")?;
         println!("machine: {}", String::from_utf8_lossy(&said).trim_end());
         until_reboot(folder, &config)?;
     }

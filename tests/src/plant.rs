@@ -147,7 +147,8 @@ impl Plant {
     pub fn json(&self, role: &str, args: &[&str]) -> anyhow::Result<Value> {
         let args: Vec<&str> = ["-o", "json"].iter().chain(args).copied().collect();
         let said = self.holdfast(role, &args)?.well(&args)?;
-        serde_json::from_str(&said.out).with_context(|| format!("holdfast {} gave no JSON: {}", args.join(" "), said.out))
+        serde_json::from_str(&said.out)
+            .with_context(|| format!("holdfast {} gave no JSON: {}", args.join(" "), said.out))
     }
 
     /// Trusts the TPM maker's CA as an anchor of class `software`.
@@ -158,7 +159,8 @@ impl Plant {
         let chain = self.root.join("maker-chain.pem");
         write(&chain, format!("{}{}", self.maker.root_pem()?, self.maker.issuer_pem()?).as_bytes())?;
         let chain = chain.display().to_string();
-        let args = ["authority", "ek-root", "add", &chain, "--class", "software", "--certifies", "id:00001014=IBM"];
+        let args =
+            ["authority", "ek-root", "add", &chain, "--class", "software", "--certifies", "id:00001014=IBM"];
         self.json("installation-admin", &args).map(|_| ())
     }
 
@@ -248,7 +250,10 @@ impl Device {
     /// When it has not.
     pub fn id(&self) -> anyhow::Result<String> {
         let status = self.status()?;
-        status["device"].as_str().map(str::to_owned).with_context(|| format!("{} has not enrolled", self.serial))
+        status["device"]
+            .as_str()
+            .map(str::to_owned)
+            .with_context(|| format!("{} has not enrolled", self.serial))
     }
 
     /// Replaces its key, born in the TPM, by an imported software key: the impostor.
@@ -271,7 +276,8 @@ impl Device {
 fn software_key() -> anyhow::Result<([u8; 32], [u8; 32], [u8; 32])> {
     use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
     let random = ring::rand::SystemRandom::new();
-    let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).map_err(|_| anyhow::anyhow!("no key"))?;
+    let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
+        .map_err(|_| anyhow::anyhow!("no key"))?;
     let pkcs8 = made.as_ref();
     // RFC 5915 inside RFC 5208: the scalar stands at byte 36, the uncompressed point at the end.
     let (scalar, point) = (pkcs8.get(36..68).context("PKCS#8 is short")?, &pkcs8[pkcs8.len() - 64..]);
@@ -284,7 +290,14 @@ impl Said {
     /// # Errors
     /// When it did not.
     pub fn well(self, args: &[&str]) -> anyhow::Result<Self> {
-        ensure!(self.status == 0, "`{}` ended with {}: {}{}", args.join(" "), self.status, self.err, self.out);
+        ensure!(
+            self.status == 0,
+            "`{}` ended with {}: {}{}",
+            args.join(" "),
+            self.status,
+            self.err,
+            self.out
+        );
         Ok(self)
     }
 }
@@ -311,14 +324,20 @@ pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    std::fs::File::create(path)?.write_all(bytes).with_context(|| format!("{} cannot be written", path.display()))
+    std::fs::File::create(path)?
+        .write_all(bytes)
+        .with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// Waits until `check` gives something.
 ///
 /// # Errors
 /// When it does not within `limit`, or fails.
-pub fn until<T>(what: &str, limit: Duration, mut check: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+pub fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut check: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
     let (mut found, mut failed) = (None, None);
     wait_until(what, limit, || match check() {
         Ok(Some(value)) => {

@@ -220,7 +220,11 @@ fn enroll(device: &Device) -> anyhow::Result<Said> {
 /// The command ends refused, for this reason and no other.
 fn refused(device: &Device, command: &str, code: &str) -> anyhow::Result<()> {
     let said = device.run(&[command])?;
-    ensure!(said.status == 4 && said.err.contains(&format!("({code})")), "{command} of {}, not {code}: {said:?}", device.serial);
+    ensure!(
+        said.status == 4 && said.err.contains(&format!("({code})")),
+        "{command} of {}, not {code}: {said:?}",
+        device.serial
+    );
     Ok(())
 }
 
@@ -244,7 +248,8 @@ fn attempts(plant: &Plant, state: &str, serial: &str) -> anyhow::Result<Vec<Valu
 fn renamed(device: &Device, serial: &str) -> anyhow::Result<Device> {
     let path = device.folder.join("device.toml");
     let config = std::fs::read_to_string(&path)?;
-    let changed = config.replace(&format!("serial = \"{}\"", device.serial), &format!("serial = \"{serial}\""));
+    let changed =
+        config.replace(&format!("serial = \"{}\"", device.serial), &format!("serial = \"{serial}\""));
     ensure!(changed != config, "the serial is not in {config}");
     write(&path, changed.as_bytes())?;
     Ok(Device { serial: serial.to_owned(), folder: device.folder.clone(), tpm: None })
@@ -262,6 +267,7 @@ fn without_tpm(plant: &Plant, serial: &str, folder: &str, token: &std::path::Pat
 
 fn sha256_of_base64(value: &Value) -> anyhow::Result<String> {
     use sha2::Digest as _;
-    let bytes = holdfast_proto::Bytes::from_base64(value.as_str().context("no text")?).context("no base64")?;
+    let bytes =
+        holdfast_proto::Bytes::from_base64(value.as_str().context("no text")?).context("no base64")?;
     Ok(sha2::Sha256::digest(&*bytes).iter().map(|byte| format!("{byte:02x}")).collect())
 }

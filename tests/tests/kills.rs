@@ -61,7 +61,10 @@ fn two_hundred_kills_end_on_a_bootable_slot_and_on_the_assigned_release() -> any
         // Left alone: it boots, and ends where it was told to.
         device.boot()?;
         let status = device.run_until_release(release)?;
-        ensure!(status["update"]["quarantine"].as_array().is_some_and(Vec::is_empty), "update {updates}: {status}");
+        ensure!(
+            status["update"]["quarantine"].as_array().is_some_and(Vec::is_empty),
+            "update {updates}: {status}"
+        );
         let all = plant.assignments(&rollout)?;
         ensure!(all.len() == 1 && all[0]["state"] == "Confirmed", "update {updates}: {all:?}");
         (kills, cuts, updates) = (kills + killed, cuts + cut, updates + 1);

@@ -76,7 +76,9 @@ impl World {
     fn values(&self, namespace: &str, name: &str) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
         let secret = self.kube.get(namespace, "secret", name)?;
         let data = secret["data"].as_object().cloned().unwrap_or_default();
-        data.into_iter().map(|(key, text)| Ok((key, STANDARD.decode(text.as_str().context("no text")?)?))).collect()
+        data.into_iter()
+            .map(|(key, text)| Ok((key, STANDARD.decode(text.as_str().context("no text")?)?)))
+            .collect()
     }
 
     /// Waits until a Secret holds exactly this under one key.
@@ -115,7 +117,10 @@ fn an_edge_secret_becomes_a_secret_of_its_type_with_the_services_bytes() -> anyh
     let secret = world.kube.get("bytes", "secret", "raw")?;
     assert_eq!(secret["type"], "Opaque");
     let owner = &secret["metadata"]["ownerReferences"][0];
-    assert_eq!((&owner["kind"], &owner["uid"], &owner["controller"]), (&json!("EdgeSecret"), &edge["metadata"]["uid"], &json!(true)));
+    assert_eq!(
+        (&owner["kind"], &owner["uid"], &owner["controller"]),
+        (&json!("EdgeSecret"), &edge["metadata"]["uid"], &json!(true))
+    );
     assert_eq!(secret["metadata"]["labels"]["app.kubernetes.io/managed-by"], "holdfast.dev");
     assert_eq!(edge["status"]["observedGeneration"], edge["metadata"]["generation"]);
     assert_eq!(edge["status"]["source"]["versions"], json!([{"path": "bytes/raw", "version": 1}]));
@@ -124,12 +129,17 @@ fn an_edge_secret_becomes_a_secret_of_its_type_with_the_services_bytes() -> anyh
 
     world.until(("bytes", "pair"), ("Ready", "True", "Synced"))?;
     let secret = world.kube.get("bytes", "secret", "pair")?;
-    assert_eq!((&secret["type"], &secret["metadata"]["labels"]["app"]), (&json!("kubernetes.io/tls"), &json!("broker")));
-    let wanted = [("tls.crt".to_owned(), b"a certificate".to_vec()), ("tls.key".to_owned(), b"a key".to_vec())];
+    assert_eq!(
+        (&secret["type"], &secret["metadata"]["labels"]["app"]),
+        (&json!("kubernetes.io/tls"), &json!("broker"))
+    );
+    let wanted =
+        [("tls.crt".to_owned(), b"a certificate".to_vec()), ("tls.key".to_owned(), b"a key".to_vec())];
     assert_eq!(world.values("bytes", "pair")?, wanted);
 
     // The service's trail names the workload, and nothing that passed through us holds the value.
-    let audit = parts.plant.json("auditor", &["audit", "list", "--resource", "secret/bytes/raw"])?.to_string();
+    let audit =
+        parts.plant.json("auditor", &["audit", "list", "--resource", "secret/bytes/raw"])?.to_string();
     assert!(audit.contains(&format!("workload/{}", workload("bytes", "app"))), "{audit}");
     assert!(!parts.controller.process.log_text().contains("a certificate"));
     Ok(())
@@ -282,7 +292,15 @@ fn a_secret_that_is_not_ours_is_left_alone_unless_adopted() -> anyhow::Result<()
     world.namespace("foreign", &["app"])?;
     put(&parts.plant, "foreign/a", b"ours")?;
     grant(&parts.plant, "foreign/a", &workload("foreign", "app"), &[])?;
-    world.kube.kubectl(&["-n", "foreign", "create", "secret", "generic", "taken", "--from-literal=a=theirs"])?;
+    world.kube.kubectl(&[
+        "-n",
+        "foreign",
+        "create",
+        "secret",
+        "generic",
+        "taken",
+        "--from-literal=a=theirs",
+    ])?;
     let mut object = edge_secret(("foreign", "f"), "app", &[("foreign/a", "a")], "taken");
     world.apply(&object)?;
     let edge = world.until(("foreign", "f"), ("Synced", "False", "TargetExists"))?;
@@ -351,13 +369,21 @@ fn until_authorizer_says(world: &World, verdict: &str, args: &[&str]) -> anyhow:
 /// A way to the service with the controller's own certificate, as whoever stole it would have it.
 fn stolen(parts: &Parts) -> anyhow::Result<impl Fn(&Value) -> anyhow::Result<(u16, Value)> + use<>> {
     let kept: Value = serde_json::from_slice(&std::fs::read(parts.controller.data.join("controller.json"))?)?;
-    let bytes = |value: &Value| -> anyhow::Result<Vec<u8>> { Ok(STANDARD.decode(value.as_str().context("no text")?)?) };
-    let chain = kept["chain"].as_array().context("no chain")?.iter().map(bytes).collect::<anyhow::Result<Vec<_>>>()?;
+    let bytes = |value: &Value| -> anyhow::Result<Vec<u8>> {
+        Ok(STANDARD.decode(value.as_str().context("no text")?)?)
+    };
+    let chain = kept["chain"]
+        .as_array()
+        .context("no chain")?
+        .iter()
+        .map(bytes)
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let chain: Vec<_> = chain.iter().map(|der| ureq::tls::Certificate::from_der(der).to_owned()).collect();
     let pkcs8 = kept["key_pkcs8"].as_str().context("no key")?;
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{pkcs8}\n-----END PRIVATE KEY-----\n");
     let key = ureq::tls::PrivateKey::from_pem(pem.as_bytes())?;
-    let root = ureq::tls::Certificate::from_pem(&std::fs::read(parts.plant.data().join("ca.pem"))?)?.to_owned();
+    let root =
+        ureq::tls::Certificate::from_pem(&std::fs::read(parts.plant.data().join("ca.pem"))?)?.to_owned();
     let tls = ureq::tls::TlsConfig::builder()
         .provider(ureq::tls::TlsProvider::Rustls)
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -435,7 +461,12 @@ fn while_the_service_is_away_the_last_value_stays_as_long_as_its_grant_allows() 
     // A controller that starts meanwhile, and so has never seen a value, takes none away either.
     parts.controller.restart()?;
     world.kube.kubectl(&["-n", "away", "annotate", "edgesecret", "lasting", "holdfast.dev/refresh=1"])?;
-    await_condition(world.kube, ("", "holdfastsite", "default"), ("Connected", "False", "ServiceAway"), LIMIT)?;
+    await_condition(
+        world.kube,
+        ("", "holdfastsite", "default"),
+        ("Connected", "False", "ServiceAway"),
+        LIMIT,
+    )?;
     assert_eq!(world.values("away", "lasting")?, [("a".to_owned(), b"value".to_vec())]);
 
     parts.plant.power_cycle()?;
@@ -478,7 +509,15 @@ fn a_controller_that_could_read_secrets_stops() -> anyhow::Result<()> {
     world.namespace("open", &["app"])?;
     put(&parts.plant, "open/a", b"value")?;
     grant(&parts.plant, "open/a", &workload("open", "app"), &[])?;
-    world.kube.kubectl(&["-n", "open", "create", "rolebinding", "reader", "--clusterrole=reader", &subject])?;
+    world.kube.kubectl(&[
+        "-n",
+        "open",
+        "create",
+        "rolebinding",
+        "reader",
+        "--clusterrole=reader",
+        &subject,
+    ])?;
     until_authorizer_says(world, "yes", &["list", "secrets", "-n", "open"])?;
     world.apply(&edge_secret(("open", "o"), "app", &[("open/a", "a")], "o"))?;
     ended(&mut *parts)?;
@@ -502,12 +541,21 @@ fn a_one_time_token_enrols_one_controller_once() -> anyhow::Result<()> {
     second.arg("--bootstrap-token-file").arg(parts.plant.root().join("controller/bootstrap-token"));
     let mut second = second.stderr(std::process::Stdio::null()).spawn()?;
     // Its first word on the HoldfastSite is that the token was refused.
-    let refused = await_condition(world.kube, ("", "holdfastsite", "default"), ("Connected", "False", "TokenRefused"), LIMIT);
+    let refused = await_condition(
+        world.kube,
+        ("", "holdfastsite", "default"),
+        ("Connected", "False", "TokenRefused"),
+        LIMIT,
+    );
     second.kill()?;
     second.wait()?;
     refused?;
     assert!(!data.join("controller.json").exists());
     let sites = parts.plant.json("viewer", &["site", "list"])?;
-    assert!(sites[0]["controller_certificate"].is_string(), "the first controller lost its certificate: {sites}");
-    await_condition(world.kube, ("", "holdfastsite", "default"), ("Connected", "True", "Connected"), LIMIT).map(drop)
+    assert!(
+        sites[0]["controller_certificate"].is_string(),
+        "the first controller lost its certificate: {sites}"
+    );
+    await_condition(world.kube, ("", "holdfastsite", "default"), ("Connected", "True", "Connected"), LIMIT)
+        .map(drop)
 }

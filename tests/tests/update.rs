@@ -46,7 +46,8 @@ impl World {
             let all = self.plant.assignments(rollout)?;
             let [one] = all.as_slice() else { return Ok(None) };
             let state = one["state"].as_str().unwrap_or_default();
-            let ended = ["Confirmed", "RolledBack", "Refused", "Failed"].iter().any(|end| state.starts_with(end));
+            let ended =
+                ["Confirmed", "RolledBack", "Refused", "Failed"].iter().any(|end| state.starts_with(end));
             Ok(ended.then(|| one.clone()))
         })
     }
@@ -73,7 +74,11 @@ fn by_delta(world: &World) -> anyhow::Result<()> {
     let (bytes, full) = (ended["bytes"].as_u64().unwrap_or(0), ended["full_bytes"].as_u64().unwrap_or(0));
     ensure!(ended["state"] == "Confirmed", "{ended}");
     ensure!(ended["codec"] != "full" && bytes > 0 && bytes < full * 7 / 10, "no delta: {ended}");
-    ensure!(ended["evidence"].as_str().unwrap_or_default().eq_ignore_ascii_case("booted"), "level {}", ended["evidence"]);
+    ensure!(
+        ended["evidence"].as_str().unwrap_or_default().eq_ignore_ascii_case("booted"),
+        "level {}",
+        ended["evidence"]
+    );
     Ok(())
 }
 
@@ -83,7 +88,10 @@ fn bad_release(world: &World) -> anyhow::Result<()> {
     let status = world.device.run_until("release 3 to be taken back", |update| {
         update["quarantine"].as_array().is_some_and(|all| !all.is_empty()) && update["state"] == "idle"
     })?;
-    ensure!(status["update"]["release"] == "2" && status["update"]["quarantine"][0]["code"] == "health-failed", "{status}");
+    ensure!(
+        status["update"]["release"] == "2" && status["update"]["quarantine"][0]["code"] == "health-failed",
+        "{status}"
+    );
     let ended = world.ended(&rollout)?;
     ensure!(ended["state"] == "RolledBack" && ended["code"] == "health-failed", "{ended}");
     let detail = ended["detail"].as_str().unwrap_or_default();

@@ -29,7 +29,9 @@ impl Audit {
                 .map(|item| {
                     let at = item["at"].as_i64().map_or_else(|| "-".into(), crate::terminal::when);
                     let mut row = vec![at];
-                    row.extend(["actor", "action", "resource", "outcome", "reason"].map(|key| text(&item[key])));
+                    row.extend(
+                        ["actor", "action", "resource", "outcome", "reason"].map(|key| text(&item[key])),
+                    );
                     row
                 })
                 .collect(),

@@ -65,7 +65,9 @@ impl Authority {
                     head: &["NAME", "STATE", "SERIAL", "EXPIRES"],
                     rows: items
                         .iter()
-                        .map(|ca| vec![ca.name.clone(), ca.state.clone(), ca.serial.clone(), when(ca.not_after)])
+                        .map(|ca| {
+                            vec![ca.name.clone(), ca.state.clone(), ca.serial.clone(), when(ca.not_after)]
+                        })
                         .collect(),
                 })
             }
@@ -73,8 +75,9 @@ impl Authority {
                 let mut ders = certificates(&read_input(certificate)?)?.into_iter();
                 let body = AddEkRoot {
                     certificate: ders.next().context("the file holds no certificate")?,
-                    class: serde_json::from_value(serde_json::json!(class))
-                        .map_err(|_| anyhow::anyhow!("`{class}` is no class: discrete, firmware, virtual, software"))?,
+                    class: serde_json::from_value(serde_json::json!(class)).map_err(|_| {
+                        anyhow::anyhow!("`{class}` is no class: discrete, firmware, virtual, software")
+                    })?,
                     certifies: certifies.iter().map(|text| pair(text)).collect::<Result<_, _>>()?,
                     intermediates: ders.collect(),
                 };
@@ -117,15 +120,31 @@ fn pair(text: &str) -> anyhow::Result<Certifies> {
 
 fn denials(items: &[EkDenial]) -> Rows<'static> {
     let row = |denial: &EkDenial| {
-        vec![word(&denial.kind), denial.value.clone(), denial.reason.clone(), denial.added_by.clone(), when(denial.added_at)]
+        vec![
+            word(&denial.kind),
+            denial.value.clone(),
+            denial.reason.clone(),
+            denial.added_by.clone(),
+            when(denial.added_at),
+        ]
     };
     Rows { head: &["KIND", "VALUE", "REASON", "BY", "SINCE"], rows: items.iter().map(row).collect() }
 }
 
 fn rows(anchors: &[Anchor]) -> Rows<'static> {
     let row = |anchor: &Anchor| {
-        let pairs: Vec<String> = anchor.certifies.iter().map(|pair| format!("{}={}", pair.san_id, pair.tpm_id)).collect();
-        vec![anchor.id.clone(), anchor.subject.clone(), word(&anchor.class), pairs.join(" "), when(anchor.not_after)]
+        let pairs: Vec<String> =
+            anchor.certifies.iter().map(|pair| format!("{}={}", pair.san_id, pair.tpm_id)).collect();
+        vec![
+            anchor.id.clone(),
+            anchor.subject.clone(),
+            word(&anchor.class),
+            pairs.join(" "),
+            when(anchor.not_after),
+        ]
     };
-    Rows { head: &["ID", "SUBJECT", "CLASS", "CERTIFIES", "EXPIRES"], rows: anchors.iter().map(row).collect() }
+    Rows {
+        head: &["ID", "SUBJECT", "CLASS", "CERTIFIES", "EXPIRES"],
+        rows: anchors.iter().map(row).collect(),
+    }
 }

@@ -118,14 +118,15 @@ impl Device {
                 crate::output::json(&answer)
             }
             Self::Token { serial, model, ttl_s } => {
-                let answer: Value =
-                    client.post("/devices/tokens", &json!({"serial": serial, "model": model, "ttl_s": ttl_s}))?;
+                let answer: Value = client
+                    .post("/devices/tokens", &json!({"serial": serial, "model": model, "ttl_s": ttl_s}))?;
                 let token = ["id", "secret"].map(|key| (key, text(&answer["join_token"][key])));
                 let rest = ["device", "expires_at"].map(|key| (key, text(&answer[key])));
                 facts(format, &answer, [token, rest].concat())
             }
             Self::Blob { hardware, channel, join_token, file } => {
-                let query = format!("/devices/blob?hardware={}&channel={}", escaped(hardware), escaped(channel));
+                let query =
+                    format!("/devices/blob?hardware={}&channel={}", escaped(hardware), escaped(channel));
                 let mut blob: DeviceBlob = client.get(&query)?;
                 if let Some(path) = join_token {
                     let created: JoinTokenCreated = read_json(path)?;
@@ -149,12 +150,17 @@ impl Device {
                 let answer: Value = client.get(&format!("/devices/{}/evidence", escaped(device)))?;
                 super::enrollment::show_evidence(format, &answer)
             }
-            Self::Label { device, labels: pairs } => {
-                one(format, &client.put(&format!("/devices/{}/labels", escaped(device)), &json!({"labels": labels(pairs)}))?)
-            }
+            Self::Label { device, labels: pairs } => one(
+                format,
+                &client.put(
+                    &format!("/devices/{}/labels", escaped(device)),
+                    &json!({"labels": labels(pairs)}),
+                )?,
+            ),
             Self::Approve { enrollment, reason, labels: pairs } => {
                 let body = json!({"reason": reason, "labels": labels(pairs)});
-                let answer: Value = client.post(&format!("/enrollments/{}/approve", escaped(enrollment)), &body)?;
+                let answer: Value =
+                    client.post(&format!("/enrollments/{}/approve", escaped(enrollment)), &body)?;
                 super::enrollment::one(format, &answer)
             }
             Self::Quarantine { device, reason } => change(&client, format, device, "quarantine", reason),
@@ -176,7 +182,9 @@ fn records_of(bytes: &[u8]) -> anyhow::Result<Vec<ManufactureRecord>> {
     serde_json::Deserializer::from_slice(bytes)
         .into_iter()
         .enumerate()
-        .map(|(number, record)| record.with_context(|| format!("record {} is not a manufacture record", number + 1)))
+        .map(|(number, record)| {
+            record.with_context(|| format!("record {} is not a manufacture record", number + 1))
+        })
         .collect()
 }
 

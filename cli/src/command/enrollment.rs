@@ -29,14 +29,17 @@ impl Enrollment {
         let client = Client::open(connection)?;
         match self {
             Self::List { state } => {
-                let filter = state.as_ref().map(|state| format!("&state={}", escaped(state))).unwrap_or_default();
+                let filter =
+                    state.as_ref().map(|state| format!("&state={}", escaped(state))).unwrap_or_default();
                 let items: Vec<Value> = all(&client, &format!("/enrollments?limit=200{filter}"))?;
                 show(format, &items, || Rows {
                     head: &["ID", "SERIAL", "MODEL", "KIND", "STATE", "REASON", "DEVICE"],
                     rows: items
                         .iter()
                         .map(|item| {
-                            ["id", "serial", "model", "kind", "state", "reason", "device"].map(|key| text(&item[key])).to_vec()
+                            ["id", "serial", "model", "kind", "state", "reason", "device"]
+                                .map(|key| text(&item[key]))
+                                .to_vec()
                         })
                         .collect(),
                 })
@@ -68,6 +71,9 @@ pub(super) fn show_evidence(format: Format, answer: &Value) -> anyhow::Result<()
     let checks = answer["checks"].as_array().cloned().unwrap_or_default();
     show(format, &checks, || Rows {
         head: &["RESULT", "RULE", "DETAIL"],
-        rows: checks.iter().map(|check| ["result", "rule", "detail"].map(|key| text(&check[key])).to_vec()).collect(),
+        rows: checks
+            .iter()
+            .map(|check| ["result", "rule", "detail"].map(|key| text(&check[key])).to_vec())
+            .collect(),
     })
 }

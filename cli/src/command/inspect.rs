@@ -73,7 +73,9 @@ impl Inspect {
                     certifies: &certifies,
                     time: if *strict_time { TimePolicy::Strict } else { TimePolicy::ValidAtIssuance },
                     sha1_issuers: &BTreeSet::new(),
-                    algorithms: rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all,
+                    algorithms: rustls::crypto::aws_lc_rs::default_provider()
+                        .signature_verification_algorithms
+                        .all,
                     now: now(),
                 };
                 match inspect::ek(&read(certificate)?, &with) {
@@ -87,7 +89,11 @@ impl Inspect {
 
 fn refuse(format: Format, reason: &str, detail: &str) -> anyhow::Result<ExitCode> {
     let verdict = object!({"accepted": false, "reason": reason, "detail": detail});
-    facts(format, &verdict, vec![("verdict", "refused".into()), ("reason", reason.into()), ("detail", detail.into())])?;
+    facts(
+        format,
+        &verdict,
+        vec![("verdict", "refused".into()), ("reason", reason.into()), ("detail", detail.into())],
+    )?;
     Ok(ExitCode::from(1))
 }
 
@@ -115,7 +121,11 @@ fn show_ek(format: Format, inspection: &Inspection) -> anyhow::Result<ExitCode> 
         println!();
         show(format, &inspection.checks, || Rows {
             head: &["RESULT", "RULE", "DETAIL"],
-            rows: inspection.checks.iter().map(|check| vec![word(&check.result), check.rule.clone(), check.detail.clone()]).collect(),
+            rows: inspection
+                .checks
+                .iter()
+                .map(|check| vec![word(&check.result), check.rule.clone(), check.detail.clone()])
+                .collect(),
         })?;
     }
     Ok(if inspection.accepted { ExitCode::SUCCESS } else { ExitCode::from(1) })
@@ -158,7 +168,13 @@ fn show_log(format: Format, report: &EventLogReport) -> anyhow::Result<()> {
         println!();
         let row = |event: &inspect::EventLine| {
             let bound = if event.binding.is_some() { "yes" } else { "no" };
-            vec![event.number.to_string(), event.pcr.to_string(), event.kind_name.to_owned(), event.data.len().to_string(), bound.to_owned()]
+            vec![
+                event.number.to_string(),
+                event.pcr.to_string(),
+                event.kind_name.to_owned(),
+                event.data.len().to_string(),
+                bound.to_owned(),
+            ]
         };
         show(format, &Value::Null, || Rows {
             head: &["EVENT", "PCR", "TYPE", "BYTES", "DATA PROVEN"],
@@ -212,16 +228,24 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     use std::io::Read as _;
     let file = std::fs::File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let mut bytes = Vec::new();
-    file.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes).with_context(|| format!("{} cannot be read", path.display()))?;
-    anyhow::ensure!(bytes.len() as u64 <= FILE_MAX_BYTES, "{} is above {FILE_MAX_BYTES} bytes", path.display());
+    file.take(FILE_MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("{} cannot be read", path.display()))?;
+    anyhow::ensure!(
+        bytes.len() as u64 <= FILE_MAX_BYTES,
+        "{} is above {FILE_MAX_BYTES} bytes",
+        path.display()
+    );
     Ok(bytes)
 }
 
 /// Every file of a folder, in the order of names.
 fn folder(path: Option<&Path>) -> anyhow::Result<Vec<Vec<u8>>> {
     let Some(path) = path else { return Ok(Vec::new()) };
-    let entries = std::fs::read_dir(path).with_context(|| format!("the folder {} cannot be read", path.display()))?;
-    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
+    let entries =
+        std::fs::read_dir(path).with_context(|| format!("the folder {} cannot be read", path.display()))?;
+    let mut files: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
     files.sort();
     anyhow::ensure!(files.len() <= FILES_MAX, "{} holds more than {FILES_MAX} files", path.display());
     files.iter().map(|file| read(file)).collect()

@@ -53,7 +53,8 @@ fn labels(pairs: &[(String, String)]) -> BTreeMap<String, String> {
 /// Reads JSON from a file, or from standard input for `-`.
 fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     let bytes = read_input(path)?;
-    serde_json::from_slice(&bytes).with_context(|| format!("{} does not hold what this command takes", path.display()))
+    serde_json::from_slice(&bytes)
+        .with_context(|| format!("{} does not hold what this command takes", path.display()))
 }
 
 fn read_input(path: &Path) -> anyhow::Result<Vec<u8>> {

@@ -1,10 +1,10 @@
 //! `holdfast release`
 
-use super::tuf::published;
 use super::all;
+use super::tuf::published;
 use crate::client::{Client, Connection, escaped};
-use crate::desk::releases::{self, Published};
 use crate::desk::Desk;
+use crate::desk::releases::{self, Published};
 use crate::output::{Format, Rows, or_dash, show, word};
 use crate::terminal::{byte_bar, now, when};
 use anyhow::{Context as _, ensure};
@@ -103,8 +103,17 @@ impl Release {
     }
 
     fn draft(&self, client: &Client) -> anyhow::Result<()> {
-        let Self::Draft { hardware, release, version, artefacts, channel, security_counter, health_profile, min_counter_from, desk } =
-            self
+        let Self::Draft {
+            hardware,
+            release,
+            version,
+            artefacts,
+            channel,
+            security_counter,
+            health_profile,
+            min_counter_from,
+            desk,
+        } = self
         else {
             return Ok(());
         };
@@ -115,7 +124,10 @@ impl Release {
             Some(counter) => *counter,
             None => newest_counter(client, hardware)?,
         };
-        let artefacts = artefacts.iter().map(|(name, file)| upload(client, name, Path::new(file))).collect::<Result<_, _>>()?;
+        let artefacts = artefacts
+            .iter()
+            .map(|(name, file)| upload(client, name, Path::new(file)))
+            .collect::<Result<_, _>>()?;
         let manifest = Manifest {
             schema: 1,
             release: ReleaseName::from(release.as_str()),
@@ -145,7 +157,10 @@ impl Release {
 /// The counter of the newest release of this hardware, or 1.
 fn newest_counter(client: &Client, hardware: &str) -> anyhow::Result<u64> {
     let items: Vec<Record> = all(client, &format!("/releases?limit=200&hardware={}", escaped(hardware)))?;
-    let newest = items.iter().filter(|release| release.hardware == hardware).max_by_key(|release| release.published_at);
+    let newest = items
+        .iter()
+        .filter(|release| release.hardware == hardware)
+        .max_by_key(|release| release.published_at);
     Ok(newest.map_or(1, |release| release.security_counter))
 }
 
@@ -168,9 +183,13 @@ fn upload(client: &Client, name: &str, file: &Path) -> anyhow::Result<Artefact> 
     bar.finish_and_clear();
     let digest = Digest(hash.finalize().into());
     let bar = byte_bar(length, &format!("upload {name}"));
-    let stored: ArtifactStored = client.put_stream(&format!("/artifacts/{digest}"), bar.wrap_read(open()?), length)?;
+    let stored: ArtifactStored =
+        client.put_stream(&format!("/artifacts/{digest}"), bar.wrap_read(open()?), length)?;
     bar.finish_and_clear();
-    ensure!(stored.sha256 == digest && stored.length == length, "the service stored other bytes than were sent");
+    ensure!(
+        stored.sha256 == digest && stored.length == length,
+        "the service stored other bytes than were sent"
+    );
     Ok(Artefact { name: name.to_owned(), length, sha256: digest, block_root: stored.block_root })
 }
 

@@ -92,7 +92,8 @@ impl Options {
             Ok(PhaseSpec { size: size.to_owned(), soak_s, max_failures: self.max_failures })
         };
         let level = |text: &String| -> anyhow::Result<EvidenceLevel> {
-            serde_json::from_value(object!(text)).map_err(|_| anyhow::anyhow!("`{text}` is no evidence level: claimed, booted, full"))
+            serde_json::from_value(object!(text))
+                .map_err(|_| anyhow::anyhow!("`{text}` is no evidence level: claimed, booted, full"))
         };
         Ok(CreateRollout {
             hardware: hardware.to_owned(),
@@ -119,7 +120,8 @@ impl Rollout {
                 let id = match (id, &draft.hardware, &draft.release) {
                     (Some(id), ..) => id.clone(),
                     (None, Some(hardware), Some(release)) => {
-                        let drafted: Record = client.post("/rollouts", &draft.options.create(hardware, release)?)?;
+                        let drafted: Record =
+                            client.post("/rollouts", &draft.options.create(hardware, release)?)?;
                         drafted.id.to_string()
                     }
                     _ => anyhow::bail!("start what? give --id, or --hardware and --release"),
@@ -133,7 +135,8 @@ impl Rollout {
             }
             Self::Show { rollout } => one(format, &client.get(&format!("/rollouts/{}", escaped(rollout)))?),
             Self::Assignments { rollout } => {
-                let filter = rollout.as_ref().map(|id| format!("&rollout={}", escaped(id))).unwrap_or_default();
+                let filter =
+                    rollout.as_ref().map(|id| format!("&rollout={}", escaped(id))).unwrap_or_default();
                 let items: Vec<Assignment> = all(&client, &format!("/assignments?limit=200{filter}"))?;
                 show(format, &items, || assignment_rows(&items))
             }
@@ -177,9 +180,23 @@ fn summary(rollout: &Record) -> String {
     let phases: Vec<String> = rollout
         .phases
         .iter()
-        .map(|phase| format!("{} {}/{} ok, {} bad", phase.state, phase.confirmed, phase.devices, phase.failed + phase.rolled_back + phase.lost))
+        .map(|phase| {
+            format!(
+                "{} {}/{} ok, {} bad",
+                phase.state,
+                phase.confirmed,
+                phase.devices,
+                phase.failed + phase.rolled_back + phase.lost
+            )
+        })
         .collect();
-    format!("{}  {}  [{}]  {}", rollout.id, rollout.state, phases.join(" | "), rollout.reason.as_deref().unwrap_or(""))
+    format!(
+        "{}  {}  [{}]  {}",
+        rollout.id,
+        rollout.state,
+        phases.join(" | "),
+        rollout.reason.as_deref().unwrap_or("")
+    )
 }
 
 fn one(format: Format, rollout: &Record) -> anyhow::Result<()> {
@@ -193,7 +210,13 @@ fn one(format: Format, rollout: &Record) -> anyhow::Result<()> {
     for phase in &rollout.phases {
         let text = format!(
             "{} {}: {} devices, {} confirmed, {} failed, {} rolled back, {} lost",
-            phase.spec.size, phase.state, phase.devices, phase.confirmed, phase.failed, phase.rolled_back, phase.lost
+            phase.spec.size,
+            phase.state,
+            phase.devices,
+            phase.confirmed,
+            phase.failed,
+            phase.rolled_back,
+            phase.lost
         );
         lines.push(("phase", text));
     }

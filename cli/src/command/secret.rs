@@ -8,8 +8,8 @@ use anyhow::bail;
 use holdfast_proto::Bytes;
 use holdfast_proto::api::device::Tier;
 use holdfast_proto::api::secret::{
-    Constraints, Effect, Explain as Question, ExplainSubject, Explained, Grant as GrantRecord, ProposeGrant, PutSecret,
-    Secret as Record, Subject,
+    Constraints, Effect, Explain as Question, ExplainSubject, Explained, Grant as GrantRecord, ProposeGrant,
+    PutSecret, Secret as Record, Subject,
 };
 use serde_json::json;
 use std::path::PathBuf;
@@ -106,7 +106,8 @@ impl Grant {
             Self::Propose(propose) => propose.run(connection, format),
             Self::Approve { grant } => {
                 let client = Client::open(connection)?;
-                let record: GrantRecord = client.post(&format!("/grants/{}/approve", escaped(grant)), &json!({}))?;
+                let record: GrantRecord =
+                    client.post(&format!("/grants/{}/approve", escaped(grant)), &json!({}))?;
                 show(format, &record, || grant_rows(std::slice::from_ref(&record)))
             }
             Self::Withdraw { grant } => {
@@ -130,7 +131,9 @@ impl Propose {
                 let [site, cluster, namespace, service_account] = four(workload)?;
                 Subject::Workload { site, cluster, namespace, service_account }
             }
-            _ => bail!("for whom? give --devices SELECTOR or --workload SITE/CLUSTER/NAMESPACE/SERVICEACCOUNT"),
+            _ => {
+                bail!("for whom? give --devices SELECTOR or --workload SITE/CLUSTER/NAMESPACE/SERVICEACCOUNT")
+            }
         };
         let proposal = ProposeGrant {
             effect: if self.deny { Effect::Deny } else { Effect::Allow },
@@ -172,7 +175,8 @@ impl Explain {
 }
 
 fn tier(text: &str) -> anyhow::Result<Tier> {
-    serde_json::from_value(json!(text)).map_err(|_| anyhow::anyhow!("`{text}` is no tier; they are T0, T1, T2, T3, T4"))
+    serde_json::from_value(json!(text))
+        .map_err(|_| anyhow::anyhow!("`{text}` is no tier; they are T0, T1, T2, T3, T4"))
 }
 
 fn four(text: &str) -> anyhow::Result<[String; 4]> {

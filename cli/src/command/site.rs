@@ -44,10 +44,14 @@ impl Site {
             Self::ControllerToken { site } => {
                 let token: ControllerToken =
                     client.post(&format!("/sites/{}/controller-token", escaped(site)), &json!({}))?;
-                facts(format, &token, vec![
-                    ("token", token.token.clone()),
-                    ("expires", crate::terminal::when(token.expires_at)),
-                ])
+                facts(
+                    format,
+                    &token,
+                    vec![
+                        ("token", token.token.clone()),
+                        ("expires", crate::terminal::when(token.expires_at)),
+                    ],
+                )
             }
             Self::List => {
                 let items: Vec<Record> = all(&client, "/sites")?;
@@ -58,6 +62,8 @@ impl Site {
 }
 
 fn rows(sites: &[Record]) -> Rows<'static> {
-    let row = |site: &Record| vec![site.site.clone(), site.cluster.clone(), site.issuer.clone(), site.key_ids.join(",")];
+    let row = |site: &Record| {
+        vec![site.site.clone(), site.cluster.clone(), site.issuer.clone(), site.key_ids.join(",")]
+    };
     Rows { head: &["SITE", "CLUSTER", "ISSUER", "KEYS"], rows: sites.iter().map(row).collect() }
 }

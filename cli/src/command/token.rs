@@ -36,7 +36,11 @@ impl Token {
             Self::Create { name, roles, ttl_s } => {
                 let answer: Value =
                     client.post("/tokens", &json!({"name": name, "roles": roles, "ttl_s": ttl_s}))?;
-                facts(format, &answer, ["id", "token", "roles", "expires_at"].map(|key| (key, text(&answer[key]))).to_vec())
+                facts(
+                    format,
+                    &answer,
+                    ["id", "token", "roles", "expires_at"].map(|key| (key, text(&answer[key]))).to_vec(),
+                )
             }
             Self::List => {
                 let items: Vec<Value> = all(&client, "/tokens")?;
@@ -44,7 +48,11 @@ impl Token {
                     head: &["ID", "NAME", "ROLES", "EXPIRES AT", "REVOKED AT"],
                     rows: items
                         .iter()
-                        .map(|item| ["id", "name", "roles", "expires_at", "revoked_at"].map(|key| text(&item[key])).to_vec())
+                        .map(|item| {
+                            ["id", "name", "roles", "expires_at", "revoked_at"]
+                                .map(|key| text(&item[key]))
+                                .to_vec()
+                        })
                         .collect(),
                 })
             }

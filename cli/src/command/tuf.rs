@@ -124,13 +124,23 @@ impl Tuf {
     }
 }
 
-fn init(desk: &Desk, hardware: &[String], channels: &[String], count: u64, threshold: u64) -> anyhow::Result<()> {
-    ensure!(threshold >= 1 && threshold <= count, "a threshold of {threshold} cannot be reached with {count} keys");
+fn init(
+    desk: &Desk,
+    hardware: &[String],
+    channels: &[String],
+    count: u64,
+    threshold: u64,
+) -> anyhow::Result<()> {
+    ensure!(
+        threshold >= 1 && threshold <= count,
+        "a threshold of {threshold} cannot be reached with {count} keys"
+    );
     for name in hardware.iter().chain(channels) {
         ensure!(is_segment(name), "`{name}` is no name: a to z, 0 to 9, dot, underscore and hyphen only");
     }
     let passphrase = keys::passphrase()?;
-    let mut thresholds = BTreeMap::from([("root".to_owned(), threshold), ("targets".to_owned(), threshold.min(2))]);
+    let mut thresholds =
+        BTreeMap::from([("root".to_owned(), threshold), ("targets".to_owned(), threshold.min(2))]);
     let mut names: Vec<String> = (1..=count).map(|number| format!("root-{number}")).collect();
     names.extend((1..=threshold.max(2)).map(|number| format!("targets-{number}")));
     for hw in hardware {
@@ -147,13 +157,17 @@ fn init(desk: &Desk, hardware: &[String], channels: &[String], count: u64, thres
     }
     let plan = Plan { hardware: hardware.to_vec(), channels: channels.to_vec(), thresholds };
     write_file(&desk.plan_file(), &serde_json::to_vec_pretty(&plan)?, Privacy::Public)?;
-    println!("{} keys made; keep them on media of their own, and the passphrase apart from them", names.len());
+    println!(
+        "{} keys made; keep them on media of their own, and the passphrase apart from them",
+        names.len()
+    );
     Ok(())
 }
 
 fn sign(desk: &Desk, file: &Path, names: &[String]) -> anyhow::Result<()> {
     let passphrase = keys::passphrase()?;
-    let mut envelope = Envelope::read(&read_input(file)?).with_context(|| format!("{} cannot be signed", file.display()))?;
+    let mut envelope =
+        Envelope::read(&read_input(file)?).with_context(|| format!("{} cannot be signed", file.display()))?;
     for name in names {
         envelope.sign(&keys::open(desk, name, &passphrase)?)?;
         println!("{} signed by {name} ({} signatures)", file.display(), envelope.signatures.len());
@@ -179,9 +193,13 @@ fn publish(desk: &Desk, client: &Client) -> anyhow::Result<TufStatus> {
     let plan = Plan::read(desk)?;
     let mut body = PublishTuf { metadata: Vec::new(), files: Vec::new() };
     let mut paths = Vec::new();
-    for entry in std::fs::read_dir(desk.out()).context("nothing to publish: the desk's out folder is missing")? {
+    for entry in
+        std::fs::read_dir(desk.out()).context("nothing to publish: the desk's out folder is missing")?
+    {
         let path = entry?.path();
-        let Some(role) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json")) else {
+        let Some(role) =
+            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"))
+        else {
             continue;
         };
         let bytes = std::fs::read(&path)?;
@@ -213,7 +231,12 @@ fn check_threshold(desk: &Desk, plan: &Plan, role: &str, bytes: &[u8]) -> anyhow
     Ok(())
 }
 
-fn collect_files(root: &Path, folder: &Path, files: &mut Vec<PublishFile>, paths: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+fn collect_files(
+    root: &Path,
+    folder: &Path,
+    files: &mut Vec<PublishFile>,
+    paths: &mut Vec<PathBuf>,
+) -> anyhow::Result<()> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
     for entry in entries {
         let path = entry?.path();

@@ -28,8 +28,9 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn read(desk: &Desk) -> anyhow::Result<Self> {
         let path = desk.plan_file();
-        let bytes = std::fs::read(&path)
-            .with_context(|| format!("no desk: {} cannot be read (`holdfast tuf init` makes one)", path.display()))?;
+        let bytes = std::fs::read(&path).with_context(|| {
+            format!("no desk: {} cannot be read (`holdfast tuf init` makes one)", path.display())
+        })?;
         serde_json::from_slice(&bytes).with_context(|| format!("{} is no desk plan", path.display()))
     }
 
@@ -40,7 +41,13 @@ impl Plan {
 }
 
 /// `tuf draft root`: version 1, or the successor of `previous`.
-pub(crate) fn root(desk: &Desk, online: &OnlineKeys, previous: Option<&[u8]>, now: i64, days: i64) -> anyhow::Result<PathBuf> {
+pub(crate) fn root(
+    desk: &Desk,
+    online: &OnlineKeys,
+    previous: Option<&[u8]>,
+    now: i64,
+    days: i64,
+) -> anyhow::Result<PathBuf> {
     let plan = Plan::read(desk)?;
     let version = match previous {
         Some(bytes) => Envelope::read(bytes)?.version()? + 1,
@@ -68,7 +75,13 @@ pub(crate) fn root(desk: &Desk, online: &OnlineKeys, previous: Option<&[u8]>, no
 }
 
 /// `tuf draft targets`: delegations, the assignment keys and the CA bundle.
-pub(crate) fn targets(desk: &Desk, online: &OnlineKeys, previous: Option<&[u8]>, now: i64, days: i64) -> anyhow::Result<PathBuf> {
+pub(crate) fn targets(
+    desk: &Desk,
+    online: &OnlineKeys,
+    previous: Option<&[u8]>,
+    now: i64,
+    days: i64,
+) -> anyhow::Result<PathBuf> {
     let plan = Plan::read(desk)?;
     let version = match previous {
         Some(bytes) => Envelope::read(bytes)?.version()? + 1,
@@ -77,7 +90,8 @@ pub(crate) fn targets(desk: &Desk, online: &OnlineKeys, previous: Option<&[u8]>,
     let mut all = Map::new();
     let mut roles = Vec::new();
     let products = plan.hardware.iter().map(|hw| (format!("product-{hw}"), format!("products/{hw}/*")));
-    let channels = plan.channels.iter().map(|name| (format!("channel-{name}"), format!("channels/{name}/*/*")));
+    let channels =
+        plan.channels.iter().map(|name| (format!("channel-{name}"), format!("channels/{name}/*/*")));
     for (name, pattern) in products.chain(channels) {
         let files = keys::publics(desk, &name)?;
         let mut role = role_keys(&files, plan.threshold(&name))?;

@@ -37,7 +37,8 @@ impl Envelope {
 
     pub(crate) fn read(bytes: &[u8]) -> anyhow::Result<Self> {
         ensure!(bytes.len() <= MAX_BYTES, "{} bytes are above the cap of {MAX_BYTES}", bytes.len());
-        let envelope: Self = serde_json::from_slice(bytes).context("not a TUF envelope (signatures, signed)")?;
+        let envelope: Self =
+            serde_json::from_slice(bytes).context("not a TUF envelope (signatures, signed)")?;
         envelope.check_schema()?;
         Ok(envelope)
     }
@@ -91,7 +92,10 @@ impl Envelope {
             let Some((_, key)) = keys.iter().find(|(id, _)| *id == signature.keyid) else { continue };
             let Key::Ed25519 { keyval, .. } = key else { continue };
             let bytes = hex::decode(&signature.sig).context("a signature is not hex")?;
-            let public = aws_lc_rs::signature::UnparsedPublicKey::new(&aws_lc_rs::signature::ED25519, keyval.public.to_vec());
+            let public = aws_lc_rs::signature::UnparsedPublicKey::new(
+                &aws_lc_rs::signature::ED25519,
+                keyval.public.to_vec(),
+            );
             if public.verify(&message, &bytes).is_ok() {
                 signed_by.insert(keyval.public.to_vec());
             }
@@ -102,12 +106,17 @@ impl Envelope {
     fn check_schema(&self) -> anyhow::Result<()> {
         match self.signed["_type"].as_str() {
             Some("root") => {
-                let _: Root = serde_json::from_value(self.signed.clone()).context("not a TUF root (TUF 4.3)")?;
+                let _: Root =
+                    serde_json::from_value(self.signed.clone()).context("not a TUF root (TUF 4.3)")?;
             }
             Some("targets") => {
-                let _: Targets = serde_json::from_value(self.signed.clone()).context("not TUF targets (TUF 4.5)")?;
+                let _: Targets =
+                    serde_json::from_value(self.signed.clone()).context("not TUF targets (TUF 4.5)")?;
             }
-            other => bail!("the desk signs root and targets metadata, not {}", other.unwrap_or("a document without _type")),
+            other => bail!(
+                "the desk signs root and targets metadata, not {}",
+                other.unwrap_or("a document without _type")
+            ),
         }
         Ok(())
     }

@@ -74,7 +74,8 @@ pub(crate) fn generate(desk: &Desk, name: &str, passphrase: &str) -> anyhow::Res
     for part in [&mut seed[..], &mut salt[..], &mut nonce[..]] {
         random.fill(part).map_err(|_| anyhow::anyhow!("the system gives no randomness"))?;
     }
-    let pair = Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(|_| anyhow::anyhow!("no Ed25519 key from this seed"))?;
+    let pair = Ed25519KeyPair::from_seed_unchecked(&*seed)
+        .map_err(|_| anyhow::anyhow!("no Ed25519 key from this seed"))?;
     let key = pair.tuf_key();
     let key_id = hex::encode(&*key.key_id().context("no key id")?);
     let mut sealed = seed.to_vec();
@@ -101,8 +102,9 @@ pub(crate) fn generate(desk: &Desk, name: &str, passphrase: &str) -> anyhow::Res
 /// Reads a key's public half.
 pub(crate) fn public(desk: &Desk, name: &str) -> anyhow::Result<KeyFile> {
     let path = desk.keys().join(format!("{name}.json"));
-    let bytes = std::fs::read(&path)
-        .with_context(|| format!("no key {name}: {} cannot be read (`holdfast tuf init` makes the keys)", path.display()))?;
+    let bytes = std::fs::read(&path).with_context(|| {
+        format!("no key {name}: {} cannot be read (`holdfast tuf init` makes the keys)", path.display())
+    })?;
     let file: KeyFile =
         serde_json::from_slice(&bytes).with_context(|| format!("{} is no key file", path.display()))?;
     ensure!(file.name == name, "{} holds the key {}, not {name}", path.display(), file.name);
@@ -129,13 +131,19 @@ pub(crate) fn publics(desk: &Desk, prefix: &str) -> anyhow::Result<Vec<KeyFile>>
 pub(crate) fn open(desk: &Desk, name: &str, passphrase: &str) -> anyhow::Result<SigningKey> {
     let file = public(desk, name)?;
     ensure!(file.rounds <= ROUNDS_MAX, "{name}: {} rounds are above the cap of {ROUNDS_MAX}", file.rounds);
-    let nonce: [u8; 12] = file.nonce.0.clone().try_into().map_err(|_| anyhow::anyhow!("{name}: the nonce is not 12 bytes"))?;
+    let nonce: [u8; 12] =
+        file.nonce.0.clone().try_into().map_err(|_| anyhow::anyhow!("{name}: the nonce is not 12 bytes"))?;
     let mut sealed = Zeroizing::new(file.sealed.0.clone());
     let Key::Ed25519 { keyval, .. } = &file.key else { bail!("{name}: not an Ed25519 key") };
     let seed = seal_key(passphrase, &file.salt, file.rounds)?
-        .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(associated(name, &keyval.public)), &mut sealed)
+        .open_in_place(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(associated(name, &keyval.public)),
+            &mut sealed,
+        )
         .map_err(|_| anyhow::anyhow!("{name}: the passphrase is wrong, or the file was changed"))?;
-    let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| anyhow::anyhow!("{name}: no Ed25519 seed inside"))?;
+    let pair = Ed25519KeyPair::from_seed_unchecked(seed)
+        .map_err(|_| anyhow::anyhow!("{name}: no Ed25519 seed inside"))?;
     ensure!(pair.tuf_key() == file.key, "{name}: the private key is not that of the public half");
     Ok(SigningKey { key_id: file.key_id, pair })
 }
@@ -143,7 +151,13 @@ pub(crate) fn open(desk: &Desk, name: &str, passphrase: &str) -> anyhow::Result<
 fn seal_key(passphrase: &str, salt: &[u8], rounds: u32) -> anyhow::Result<LessSafeKey> {
     let rounds = NonZeroU32::new(rounds).context("zero rounds protect nothing")?;
     let mut key = Zeroizing::new([0u8; 32]);
-    aws_lc_rs::pbkdf2::derive(aws_lc_rs::pbkdf2::PBKDF2_HMAC_SHA256, rounds, salt, passphrase.as_bytes(), &mut *key);
+    aws_lc_rs::pbkdf2::derive(
+        aws_lc_rs::pbkdf2::PBKDF2_HMAC_SHA256,
+        rounds,
+        salt,
+        passphrase.as_bytes(),
+        &mut *key,
+    );
     let key = UnboundKey::new(&AES_256_GCM, &*key).map_err(|_| anyhow::anyhow!("no AES-256 key"))?;
     Ok(LessSafeKey::new(key))
 }
@@ -164,7 +178,8 @@ mod tests {
         assert_eq!(open(&desk, "root-1", "correct horse").unwrap().key_id, made.key_id);
         assert!(open(&desk, "root-1", "wrong").err().unwrap().to_string().contains("passphrase is wrong"));
         assert!(generate(&desk, "root-1", "x").unwrap_err().to_string().contains("never overwritten"));
-        let text = std::fs::read_to_string(desk.keys().join("root-1.json")).unwrap().replace("root-1", "root-2");
+        let text =
+            std::fs::read_to_string(desk.keys().join("root-1.json")).unwrap().replace("root-1", "root-2");
         write_file(&desk.keys().join("root-2.json"), text.as_bytes(), Privacy::Secret).unwrap();
         assert!(open(&desk, "root-2", "correct horse").is_err());
     }

@@ -52,7 +52,8 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8], privacy: Privacy) -> anyhow:
     use std::os::unix::fs::OpenOptionsExt as _;
     // The parent of a bare name is the empty path, which nobody can open.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let mode = match privacy {
@@ -60,8 +61,12 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8], privacy: Privacy) -> anyhow:
         Privacy::Public => 0o644,
     };
     let write = || -> std::io::Result<()> {
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;

@@ -18,7 +18,14 @@ const PRODUCT_DAYS: i64 = 180;
 const CHANNEL_DAYS: i64 = 30;
 
 /// Writes the manifest and both drafts; returns their paths.
-pub(crate) fn draft(desk: &Desk, hardware: &str, channel: &str, manifest: &Manifest, published: &Published, now: i64) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn draft(
+    desk: &Desk,
+    hardware: &str,
+    channel: &str,
+    manifest: &Manifest,
+    published: &Published,
+    now: i64,
+) -> anyhow::Result<Vec<PathBuf>> {
     let file = format!("{hardware}/{}.json", manifest.release);
     let bytes = serde_json::to_vec(manifest)?;
     let manifest_path = desk.files().join(format!("products/{file}"));
@@ -47,7 +54,14 @@ pub(crate) fn draft(desk: &Desk, hardware: &str, channel: &str, manifest: &Manif
 }
 
 /// `release yank`: the next channel metadata without this release.
-pub(crate) fn yank(desk: &Desk, hardware: &str, channel: &str, release: &str, published: &[u8], now: i64) -> anyhow::Result<PathBuf> {
+pub(crate) fn yank(
+    desk: &Desk,
+    hardware: &str,
+    channel: &str,
+    release: &str,
+    published: &[u8],
+    now: i64,
+) -> anyhow::Result<PathBuf> {
     let (version, mut targets) = current(Some(published))?;
     let path = format!("channels/{channel}/{hardware}/{release}.json");
     ensure!(targets.remove(&path).is_some(), "the channel {channel} does not list {release} for {hardware}");
@@ -65,7 +79,13 @@ enum NewTarget {
     OrSame,
 }
 
-fn with_target(published: Option<&[u8]>, path: &str, described: &Value, rule: NewTarget, expires: String) -> anyhow::Result<Envelope> {
+fn with_target(
+    published: Option<&[u8]>,
+    path: &str,
+    described: &Value,
+    rule: NewTarget,
+    expires: String,
+) -> anyhow::Result<Envelope> {
     let (version, mut targets) = current(published)?;
     if let Some(there) = targets.get(path) {
         if rule == NewTarget::Only || there != described {

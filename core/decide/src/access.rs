@@ -21,7 +21,7 @@ pub use operator::{
     may_bind, may_mint, may_withdraw_grant,
 };
 pub use path::{PathError, PathPattern, SecretPath, Variable};
-pub use policy::{Compiled, CompileError, Grant, GrantError, Verb};
+pub use policy::{CompileError, Compiled, Grant, GrantError, Verb};
 pub use selector::{Selector, SelectorError, is_label_key, is_label_value};
 
 use crate::limits::EXPLAIN_NEAR_MISSES_MAX;
@@ -109,7 +109,11 @@ pub fn explain(policy: &Compiled, request: &Request<'_>, now: i64) -> Explanatio
             g.effect == Effect::Allow && g.is_over(path, *verb, request.actor) != g.is_for(request.actor)
         });
         rows.extend(near.take(EXPLAIN_NEAR_MISSES_MAX).map(|g| {
-            let half = if g.is_for(request.actor) { "subject matches, path or verb does not" } else { "path and verb match, subject does not" };
+            let half = if g.is_for(request.actor) {
+                "subject matches, path or verb does not"
+            } else {
+                "path and verb match, subject does not"
+            };
             format!("near miss: grant {} over {}: {half}", g.id, g.resource)
         }));
     }
@@ -136,7 +140,9 @@ pub fn widens(policy: &Compiled, before: Option<&DeviceActor>, after: &DeviceAct
             Effect::Allow => is,
             // Slipping from under a deny widens too.
             Effect::Deny => {
-                was && (!is || before.is_some_and(|b| b.site != after.site && grant.resource.variables().next().is_some()))
+                was && (!is
+                    || before
+                        .is_some_and(|b| b.site != after.site && grant.resource.variables().next().is_some()))
             }
         }
     });
@@ -160,7 +166,9 @@ fn walk(policy: &Compiled, request: &Request<'_>, now: i64, tell: Tell<'_>) -> D
     }
     tell(&|| format!("tenant: {}", request.tenant));
     match &request.target {
-        Target::Operate { resource, action, site } => operate(actor, request.tenant, (*resource, *action), *site, tell),
+        Target::Operate { resource, action, site } => {
+            operate(actor, request.tenant, (*resource, *action), *site, tell)
+        }
         Target::Value { path, verb, version } => value(policy, actor, path, (*verb, *version), now, tell),
     }
 }
@@ -308,12 +316,16 @@ impl fmt::Display for Reason {
             Self::Barred(Barred::NotActive) => f.write_str("not yet active"),
             Self::Barred(Barred::Retired) => f.write_str("retired or scrapped"),
             Self::Barred(Barred::Malformed) => f.write_str("named by what is no segment [a-z0-9._-]"),
-            Self::Barred(Barred::ForeignChannel) => f.write_str("not vouched for by its own site and cluster"),
+            Self::Barred(Barred::ForeignChannel) => {
+                f.write_str("not vouched for by its own site and cluster")
+            }
             Self::ForeignTenant => f.write_str("no such thing in this tenant"),
             Self::DeniedByGrant(id) => write!(f, "grant {id} denies it"),
             Self::NoRole { resource, action } => write!(f, "no role here may {action} {resource}"),
             Self::NoGrant => f.write_str("no grant matches"),
-            Self::TierTooLow { grant, tier, min_tier } => write!(f, "grant {grant} wants {min_tier:?}, this is {tier:?}"),
+            Self::TierTooLow { grant, tier, min_tier } => {
+                write!(f, "grant {grant} wants {min_tier:?}, this is {tier:?}")
+            }
             Self::VersionNotGranted { grant } => write!(f, "grant {grant} does not name this version"),
             Self::NotYet { grant, not_before } => write!(f, "grant {grant} begins at {not_before}"),
             Self::NoLonger { grant, not_after } => write!(f, "grant {grant} ended at {not_after}"),

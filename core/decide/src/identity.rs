@@ -9,8 +9,8 @@ mod lifecycle;
 mod tests;
 
 pub use lifecycle::{
-    LifecycleError, Mover, Order, RecoveryRefused, TierChange, certificate_duty, move_device, may_recover, renew_at,
-    tier_after, CertificateDuty,
+    CertificateDuty, LifecycleError, Mover, Order, RecoveryRefused, TierChange, certificate_duty,
+    may_recover, move_device, renew_at, tier_after,
 };
 
 use holdfast_proto::api::device::{DeviceState, Tier};
@@ -211,7 +211,9 @@ fn without_ek(presented: &Presented, known: &Known, approved: bool) -> RowDecisi
         Some(record) if record.serial == presented.serial => match barred(record) {
             Some(reason) => RowDecision::Refuse { reason },
             // A token never takes over a record that a TPM holds.
-            None if record.ek_hash.is_some() && !approved => RowDecision::Conflict { record: record.id.clone() },
+            None if record.ek_hash.is_some() && !approved => {
+                RowDecision::Conflict { record: record.id.clone() }
+            }
             None => resume(record, presented, approved),
         },
         _ => RowDecision::Create { because: if vouched { Because::Vouched } else { Because::Approved } },

@@ -9,7 +9,9 @@ use holdfast_delta::{Digest, Expected, Limits, Start, apply};
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [patch, base, out, base_sha, output_sha, output_len, options @ ..] = &arguments[..] else {
-        eprintln!("usage: delta_apply PATCH BASE OUT BASE_SHA256 OUTPUT_SHA256 OUTPUT_LEN [--resume] [--ram BYTES]");
+        eprintln!(
+            "usage: delta_apply PATCH BASE OUT BASE_SHA256 OUTPUT_SHA256 OUTPUT_LEN [--resume] [--ram BYTES]"
+        );
         return ExitCode::from(2);
     };
     let expected = Expected {
@@ -21,17 +23,26 @@ fn main() -> ExitCode {
     if let Some(at) = options.iter().position(|option| option == "--ram") {
         limits.ram_bytes = options[at + 1].parse().expect("BYTES");
     }
-    let start = if options.iter().any(|option| option == "--resume") { Start::Resume } else { Start::Beginning };
+    let start =
+        if options.iter().any(|option| option == "--resume") { Start::Resume } else { Start::Beginning };
     let mut patch = File::open(patch).expect("PATCH");
     let mut base = File::open(base).expect("BASE");
-    let mut out = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(out).expect("OUT");
+    let mut out =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(out).expect("OUT");
     match apply(&mut patch, &mut base, &mut out, &expected, &limits, start) {
         Ok(applied) => {
             let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-            let peak = status.lines().find(|line| line.starts_with("VmHWM")).and_then(|l| l.split_whitespace().nth(1));
+            let peak = status
+                .lines()
+                .find(|line| line.starts_with("VmHWM"))
+                .and_then(|l| l.split_whitespace().nth(1));
             println!(
                 "{{\"output_sha256\": \"{}\", \"codec\": \"{}\", \"frames_applied\": {}, \"frames_kept\": {}, \"peak_rss_kib\": {}}}",
-                applied.output_sha256, applied.codec, applied.frames_applied, applied.frames_kept, peak.unwrap_or("0")
+                applied.output_sha256,
+                applied.codec,
+                applied.frames_applied,
+                applied.frames_kept,
+                peak.unwrap_or("0")
             );
             ExitCode::SUCCESS
         }
@@ -43,6 +54,7 @@ fn main() -> ExitCode {
 }
 
 fn digest(hex: &str) -> Digest {
-    let bytes: Vec<u8> = (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).expect("hex")).collect();
+    let bytes: Vec<u8> =
+        (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).expect("hex")).collect();
     Digest(bytes.try_into().expect("64 hex digits"))
 }

@@ -4,7 +4,10 @@
 
 use std::process::ExitCode;
 
-use holdfast_delta::{Codec, encode::{self, Budget}};
+use holdfast_delta::{
+    Codec,
+    encode::{self, Budget},
+};
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -43,7 +46,11 @@ fn main() -> ExitCode {
         });
     }
     let (peak, image) = (peak_rss(), base.len().max(target.len()) as u64);
-    println!("{}\n  ],\n  \"peak_rss_bytes\": {peak},\n  \"peak_rss_per_image\": {:.2}\n}}", rows.join(",\n"), peak as f64 / image.max(1) as f64);
+    println!(
+        "{}\n  ],\n  \"peak_rss_bytes\": {peak},\n  \"peak_rss_per_image\": {:.2}\n}}",
+        rows.join(",\n"),
+        peak as f64 / image.max(1) as f64
+    );
     ExitCode::SUCCESS
 }
 

@@ -120,7 +120,12 @@ impl Applier {
     /// Reads the output back and finds the first frame that is not good on the medium.
     pub fn progress(&self, out: &mut dyn ReadSeek) -> Result<Progress, DeltaError> {
         for frame in self.frames() {
-            let hashed = base::hash_range(out, frame.output_offset, u64::from(frame.output_len), "read the output back")?;
+            let hashed = base::hash_range(
+                out,
+                frame.output_offset,
+                u64::from(frame.output_len),
+                "read the output back",
+            )?;
             match hashed {
                 Hashed::Whole(digest) if digest == frame.output_sha256 => {}
                 _ => return self.progress_at(frame.index),
@@ -133,9 +138,11 @@ impl Applier {
     pub fn progress_at(&self, next_frame: u32) -> Result<Progress, DeltaError> {
         let (header, count) = (self.header(), self.header().frame_count);
         match self.table.frame(next_frame) {
-            Some(frame) => {
-                Ok(Progress { next_frame, patch_offset: frame.patch_offset, output_offset: frame.output_offset })
-            }
+            Some(frame) => Ok(Progress {
+                next_frame,
+                patch_offset: frame.patch_offset,
+                output_offset: frame.output_offset,
+            }),
             None if next_frame == count => {
                 Ok(Progress { next_frame, patch_offset: header.patch_len, output_offset: header.output_len })
             }
@@ -276,7 +283,8 @@ pub fn apply(
 
 fn skip(patch: &mut dyn Read, from: u64, to: u64) -> Result<(), DeltaError> {
     let due = to.saturating_sub(from);
-    let skipped = std::io::copy(&mut patch.take(due), &mut std::io::sink()).map_err(DeltaError::io("read the patch"))?;
+    let skipped = std::io::copy(&mut patch.take(due), &mut std::io::sink())
+        .map_err(DeltaError::io("read the patch"))?;
     if skipped < due {
         return Err(DeltaError::Truncated { at: from + skipped, missing: due - skipped });
     }

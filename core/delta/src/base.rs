@@ -55,10 +55,17 @@ impl<'a> BaseReader<'a> {
         }
         self.buffer.resize(want, 0);
         self.at = position;
-        let read = self.medium.seek(SeekFrom::Start(position)).and_then(|_| self.medium.read_exact(&mut self.buffer));
+        let read = self
+            .medium
+            .seek(SeekFrom::Start(position))
+            .and_then(|_| self.medium.read_exact(&mut self.buffer));
         read.map_err(|source| {
             self.buffer.clear();
-            if source.kind() == ErrorKind::UnexpectedEof { short } else { DeltaError::io("read the base")(source) }
+            if source.kind() == ErrorKind::UnexpectedEof {
+                short
+            } else {
+                DeltaError::io("read the base")(source)
+            }
         })
     }
 }
@@ -71,7 +78,12 @@ pub(crate) enum Hashed {
 }
 
 /// SHA-256 of `[offset, offset + len)` of a medium.
-pub(crate) fn hash_range(medium: &mut dyn ReadSeek, offset: u64, len: u64, doing: &'static str) -> Result<Hashed, DeltaError> {
+pub(crate) fn hash_range(
+    medium: &mut dyn ReadSeek,
+    offset: u64,
+    len: u64,
+    doing: &'static str,
+) -> Result<Hashed, DeltaError> {
     medium.seek(SeekFrom::Start(offset)).map_err(DeltaError::io(doing))?;
     let mut buffer = vec![0_u8; BUFFER_LEN];
     let mut hash = Sha256::new();

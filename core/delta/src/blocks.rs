@@ -210,7 +210,10 @@ mod tests {
         assert!(matches!(list.verify_block(2, &[]), Err(BlockError::NoSuchBlock { index: 2, count: 2 })));
         assert!(matches!(list.verify_block(u64::MAX, &[]), Err(BlockError::NoSuchBlock { .. })));
         let last = &bytes[BLOCK_LEN as usize..];
-        assert!(matches!(list.verify_block(1, &last[1..]), Err(BlockError::BlockLen { found: 9, expected: 10, .. })));
+        assert!(matches!(
+            list.verify_block(1, &last[1..]),
+            Err(BlockError::BlockLen { found: 9, expected: 10, .. })
+        ));
         let mut torn = last.to_vec();
         torn[3] ^= 0x80;
         assert!(matches!(list.verify_block(1, &torn), Err(BlockError::BlockDigest { index: 1, .. })));

@@ -298,7 +298,11 @@ impl Sums {
 fn check_frame(header: &Header, frame: &Frame, sums: &Sums, limits: &Limits) -> Result<(), DeltaError> {
     let index = frame.index;
     if frame.output_offset != sums.output {
-        return Err(DeltaError::FrameNotContiguous { frame: index, found: frame.output_offset, expected: sums.output });
+        return Err(DeltaError::FrameNotContiguous {
+            frame: index,
+            found: frame.output_offset,
+            expected: sums.output,
+        });
     }
     if !(1..=limits.frame_output_len).contains(&frame.output_len) {
         return Err(DeltaError::FrameOutputLen {
@@ -328,7 +332,10 @@ pub(crate) fn read_exact(patch: &mut dyn Read, out: &mut [u8], at: u64) -> Resul
         // Unwrap safety: `filled` is below the length.
         match patch.read(&mut out[filled..]) {
             Ok(0) => {
-                return Err(DeltaError::Truncated { at: at + filled as u64, missing: (out.len() - filled) as u64 });
+                return Err(DeltaError::Truncated {
+                    at: at + filled as u64,
+                    missing: (out.len() - filled) as u64,
+                });
             }
             Ok(read) => filled += read,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}

@@ -31,7 +31,8 @@ impl<'a> Inflater<'a> {
         patch: &'a mut dyn Read,
     ) -> Result<Self, DeltaError> {
         let mut context = DCtx::try_create().ok_or(DeltaError::OutOfMemory)?;
-        let refused = |code| DeltaError::Corrupt { frame: frame.index, reason: zstd_safe::get_error_name(code) };
+        let refused =
+            |code| DeltaError::Corrupt { frame: frame.index, reason: zstd_safe::get_error_name(code) };
         context.set_parameter(DParameter::WindowLogMax(u32::from(header.window_log))).map_err(refused)?;
         if !prefix.is_empty() {
             context.ref_prefix(prefix).map_err(refused)?;

@@ -59,7 +59,12 @@ pub struct Plan {
 ///
 /// A codec that goes over its budget falls out and the others stay; only a cancelled build or a failing
 /// `full` is an error.
-pub fn cheapest(base: &[u8], target: &[u8], device_ram: u64, budget: &Budget<'_>) -> Result<Plan, EncodeError> {
+pub fn cheapest(
+    base: &[u8],
+    target: &[u8],
+    device_ram: u64,
+    budget: &Budget<'_>,
+) -> Result<Plan, EncodeError> {
     let full = candidate(Codec::Full, encode(Codec::Full, base, target, budget)?);
     let mut plan = Plan { full_bytes: full.bytes, candidates: vec![full], refused: Vec::new() };
     for codec in [Codec::Bsdiff, Codec::ZstdPatch] {

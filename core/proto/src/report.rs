@@ -61,11 +61,17 @@ pub enum Progress {
     Trial,
     Confirmed,
     /// It ran and was taken back; `code` says why.
-    RolledBack { code: String },
+    RolledBack {
+        code: String,
+    },
     /// It will not be installed; `code` says why.
-    Refused { code: String },
+    Refused {
+        code: String,
+    },
     /// It could not be installed.
-    Failed { code: String },
+    Failed {
+        code: String,
+    },
 }
 
 /// What runs now.

@@ -82,7 +82,9 @@ fn download(arguments: &Arguments) -> Result<()> {
 /// Brings one target into `folder`, unless the same bytes lie there already.
 fn fetch(path: &str, target: &TargetFile, trusted: &Trusted, folder: &Path, source: &mut Http) -> Result<()> {
     if target.length > TARGET_MAX_BYTES {
-        return Err(format!("{path} has {} bytes, at most {TARGET_MAX_BYTES} are taken", target.length).into());
+        return Err(
+            format!("{path} has {} bytes, at most {TARGET_MAX_BYTES} are taken", target.length).into()
+        );
     }
     let file = file_name(&walk::escaped(path));
     let mut cached = Vec::new();
@@ -226,7 +228,10 @@ fn url_path(path: &str) -> String {
     })
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the program's clock adapter: the plain workflow trusts it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the program's clock adapter: the plain workflow trusts it"
+)]
 fn unix_now() -> Result<i64> {
     Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?)
 }

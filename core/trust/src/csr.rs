@@ -60,7 +60,8 @@ pub fn verify(bytes: &[u8], algorithms: Algorithms<'_>) -> Result<Verified<Csr>,
     let mut outer = bytes;
     let mut content = der::expect(der::SEQUENCE, &mut outer).ok_or_else(|| malformed("no SEQUENCE"))?.content;
     let signed = der::expect(der::SEQUENCE, &mut content).ok_or_else(|| malformed("no request info"))?.whole;
-    let algorithm = der::expect(der::SEQUENCE, &mut content).ok_or_else(|| malformed("no algorithm"))?.content;
+    let algorithm =
+        der::expect(der::SEQUENCE, &mut content).ok_or_else(|| malformed("no algorithm"))?.content;
     let bits = der::expect(der::BIT_STRING, &mut content).and_then(|bits| der::bits(bits.content));
     let bits = bits.ok_or_else(|| malformed("no signature"))?;
     if !content.is_empty() {
@@ -82,7 +83,9 @@ pub fn verify(bytes: &[u8], algorithms: Algorithms<'_>) -> Result<Verified<Csr>,
 
 fn refuse_ca(extension: &ParsedExtension<'_>) -> Result<(), CsrError> {
     match extension {
-        ParsedExtension::BasicConstraints(basic) if basic.ca => Err(CsrError::AsksForCa("basicConstraints: CA")),
+        ParsedExtension::BasicConstraints(basic) if basic.ca => {
+            Err(CsrError::AsksForCa("basicConstraints: CA"))
+        }
         ParsedExtension::KeyUsage(usage) if usage.key_cert_sign() => Err(CsrError::AsksForCa("keyCertSign")),
         ParsedExtension::KeyUsage(usage) if usage.crl_sign() => Err(CsrError::AsksForCa("cRLSign")),
         ParsedExtension::ParseError { .. } => Err(CsrError::Malformed("an extension cannot be read".into())),

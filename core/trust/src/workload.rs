@@ -113,8 +113,8 @@ pub fn verify(
         return Err(TokenError::Malformed("not three parts"));
     }
     let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
-    let header: Header =
-        serde_json::from_slice(&header).map_err(|_| TokenError::Malformed("its header is not the JSON wanted"))?;
+    let header: Header = serde_json::from_slice(&header)
+        .map_err(|_| TokenError::Malformed("its header is not the JSON wanted"))?;
     if header.crit.is_some() {
         // RFC 7515 4.1.11: what is critical and not understood makes the whole invalid.
         return Err(TokenError::Malformed("its header has critical extensions"));
@@ -124,8 +124,8 @@ pub fn verify(
         return Err(TokenError::Algorithm);
     }
     check_signature(key, signed.as_bytes(), &signature, algorithms)?;
-    let claims: Claims =
-        serde_json::from_slice(&payload).map_err(|_| TokenError::Malformed("its claims are not the JSON wanted"))?;
+    let claims: Claims = serde_json::from_slice(&payload)
+        .map_err(|_| TokenError::Malformed("its claims are not the JSON wanted"))?;
     claims.check(expected).map(Verified::after_all_checks)
 }
 

@@ -360,7 +360,9 @@ fn a_listed_ek_with_a_certificate_of_an_unknown_maker_is_t3_with_the_failures_no
     vector.house.listed.insert(vector.ek_hash());
     let proven = vector.prove().unwrap();
     assert_eq!(proven.tier, Tier::T3);
-    let noted = |check: &&holdfast_proto::api::device::Check| check.rule == "ek-certificate-path" && check.result == CheckResult::Noted;
+    let noted = |check: &&holdfast_proto::api::device::Check| {
+        check.rule == "ek-certificate-path" && check.result == CheckResult::Noted
+    };
     assert!(proven.checks.iter().any(|check| noted(&check)));
     // A denied certificate stays denied, listed or not.
     vector.house.deny.certificate_serials.insert("4b010203".into());
@@ -370,7 +372,9 @@ fn a_listed_ek_with_a_certificate_of_an_unknown_maker_is_t3_with_the_failures_no
 #[test]
 fn reboots_are_counted_and_a_cleared_tpm_raises_no_alarm() {
     use holdfast_trust::attest::tpm2::Reboot;
-    for (earlier, expected) in [(clock(1, 7), Reboot::None), (clock(1, 5), Reboot::Reset(2)), (clock(90_000, 9), Reboot::Cleared)] {
+    for (earlier, expected) in
+        [(clock(1, 7), Reboot::None), (clock(1, 5), Reboot::Reset(2)), (clock(90_000, 9), Reboot::Cleared)]
+    {
         let mut vector = Vector::default();
         vector.known.clock = Some(earlier);
         let proven = vector.prove().unwrap();
@@ -392,7 +396,11 @@ fn an_owner_ak_is_accepted_only_by_policy_and_cannot_be_judged_by_firmware() {
     assert_refused(vector.prove(), Reason::CertifySigner, &[Reason::QuoteSigner]);
     vector.house.ak_hierarchy = holdfast_trust::attest::policy::AkHierarchy::EndorsementOrOwner;
     vector.prove().unwrap();
-    vector.house.deny.firmware.push(FirmwareRange { manufacturer: "id:00001014".parse().unwrap(), from: 0, to: 1 });
+    vector.house.deny.firmware.push(FirmwareRange {
+        manufacturer: "id:00001014".parse().unwrap(),
+        from: 0,
+        to: 1,
+    });
     assert_refused(vector.prove(), Reason::FirmwareDenied, &[]);
 }
 
@@ -402,7 +410,12 @@ fn no_exporter_mode_is_noted() {
     vector.exporter_of_device = Exporter::Absent;
     vector.exporter_of_service = Exporter::Absent;
     let proven = vector.prove().unwrap();
-    assert!(proven.checks.iter().any(|check| check.result == CheckResult::Noted && check.detail.contains("no-exporter")));
+    assert!(
+        proven
+            .checks
+            .iter()
+            .any(|check| check.result == CheckResult::Noted && check.detail.contains("no-exporter"))
+    );
 }
 
 #[test]
@@ -423,7 +436,8 @@ fn pcrs_16_and_23_are_quoted_but_never_trusted_and_userspace_pcrs_may_differ() {
 fn a_replaced_issuing_ca_does_not_help_a_forger() {
     // A forger signs an EK certificate with its own CA of the same name.
     let mut vector = Vector::default();
-    vector.issuing = Ca::new("Issuing CA", Key::p256(), Some(&Ca::new("Root", Key::p256(), None, |_| {})), |_| {});
+    vector.issuing =
+        Ca::new("Issuing CA", Key::p256(), Some(&Ca::new("Root", Key::p256(), None, |_| {})), |_| {});
     assert_refused(vector.prove(), Reason::EkCertificatePath, &[]);
 }
 
@@ -432,7 +446,10 @@ fn truncation_at_every_byte_refuses_without_a_panic() {
     let vector = Vector::default();
     let m1 = vector.m1();
     for length in 0..m1.len() {
-        assert!(holdfast_trust::attest::start(&m1[..length], &vector.house.policy(), NOW).is_err(), "M1 {length}");
+        assert!(
+            holdfast_trust::attest::start(&m1[..length], &vector.house.policy(), NOW).is_err(),
+            "M1 {length}"
+        );
     }
     type Part = fn(&mut holdfast_proto::enroll::EnrollProof) -> &mut Vec<u8>;
     let parts: [Part; 7] = [
@@ -452,7 +469,12 @@ fn truncation_at_every_byte_refuses_without_a_panic() {
             let mut cut = whole.clone();
             part(&mut cut).truncate(at);
             let body = serde_json::to_vec(&cut).unwrap();
-            let sent = attest_support::Sent { m1: sent.m1.clone(), session: sent.session.clone(), body, proof: sent.proof.clone() };
+            let sent = attest_support::Sent {
+                m1: sent.m1.clone(),
+                session: sent.session.clone(),
+                body,
+                proof: sent.proof.clone(),
+            };
             assert!(vector.judge(&sent).is_err(), "{at} of {length}");
         }
     }

@@ -10,10 +10,14 @@ use attest_support::token::TokenVector;
 use attest_support::{Change, Sent, Vector, apply, assert_refused};
 use holdfast_proto::Bytes;
 use holdfast_proto::api::device::{CheckResult, Tier};
-use holdfast_proto::enroll::{AttestKind, EnrollChallenge, EnrollProof, EnrollStart, JoinTokenProof, JoinTokenStart};
+use holdfast_proto::enroll::{
+    AttestKind, EnrollChallenge, EnrollProof, EnrollStart, JoinTokenProof, JoinTokenStart,
+};
 use holdfast_trust::Verified;
 use holdfast_trust::attest::registry::{self, KINDS};
-use holdfast_trust::attest::{self, Attempt, Exporter, Known, Policy, Proven, Reason, Refusal, Session, Started};
+use holdfast_trust::attest::{
+    self, Attempt, Exporter, Known, Policy, Proven, Reason, Refusal, Session, Started,
+};
 use std::rc::Rc;
 
 /// What a test changes on a good enrolment, the same for every kind.
@@ -89,7 +93,8 @@ impl Bench for TokenBench {
     fn sent(&self, change: Changes) -> Sent {
         let mut vector = self.0.borrow_mut();
         let Changes { m1, m2, session, proof, csr, exporter_of_device } = change;
-        (vector.change_m1, vector.change_m2, vector.change_session, vector.change_proof) = (m1, m2, session, proof);
+        (vector.change_m1, vector.change_m2, vector.change_session, vector.change_proof) =
+            (m1, m2, session, proof);
         (vector.csr, vector.exporter_of_device) = (csr, exporter_of_device.unwrap_or(EXPORTER));
         vector.sent()
     }
@@ -109,7 +114,8 @@ impl Bench for TokenBench {
 
 fn judge(bench: &dyn Bench, sent: &Sent, exporter: Exporter, now: i64) -> Result<Verified<Proven>, Refusal> {
     let known = Known::default();
-    let attempt = Attempt { body: &sent.body, proof: &sent.proof, exporter, session: &sent.session, known: &known };
+    let attempt =
+        Attempt { body: &sent.body, proof: &sent.proof, exporter, session: &sent.session, known: &known };
     attest::prove(&attempt, &bench.policy(), now)
 }
 
@@ -347,13 +353,19 @@ fn bench_of_another(kind: AttestKind) -> Rc<dyn Bench> {
 fn a_part_of_a_token_beside_a_tpms_is_read_as_json_but_never_as_proof() {
     // The exact shape of the attack that `the_parts_of_m3_are_those_of_its_kind` covers in general.
     let held = bench(AttestKind::Tpm2);
-    let token = prove(&*held, Changes {
-        proof: Some(Box::new(|m3| m3.join_token = Some(JoinTokenProof { mac: Bytes(vec![0; 32]) }))),
-        ..Changes::default()
-    });
+    let token = prove(
+        &*held,
+        Changes {
+            proof: Some(Box::new(|m3| m3.join_token = Some(JoinTokenProof { mac: Bytes(vec![0; 32]) }))),
+            ..Changes::default()
+        },
+    );
     assert_refused(token, Reason::MalformedMessage, &[]);
-    let start = start(&*held, Some(Box::new(|m1| {
-        m1.join_token = Some(JoinTokenStart { token_id: "t".into(), expired_certificate: None });
-    })));
+    let start = start(
+        &*held,
+        Some(Box::new(|m1| {
+            m1.join_token = Some(JoinTokenStart { token_id: "t".into(), expired_certificate: None });
+        })),
+    );
     assert_refused(start, Reason::MalformedMessage, &[]);
 }

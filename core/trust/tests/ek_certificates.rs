@@ -109,7 +109,8 @@ fn refused(inspection: &Inspection, reason: Reason, also: &[Reason]) -> String {
     assert!(!inspection.accepted && inspection.certificate.is_none());
     let failed: BTreeSet<&str> =
         inspection.checks.iter().filter(|c| c.result == CheckResult::Fail).map(|c| c.rule.as_str()).collect();
-    let wanted: BTreeSet<&str> = std::iter::once(reason).chain(also.iter().copied()).map(Reason::code).collect();
+    let wanted: BTreeSet<&str> =
+        std::iter::once(reason).chain(also.iter().copied()).map(Reason::code).collect();
     assert_eq!(failed, wanted, "{:#?}", inspection.checks);
     let found = inspection.checks.iter().find(|c| c.result == CheckResult::Fail && c.rule == reason.code());
     found.expect("the failed check").detail.clone()
@@ -158,7 +159,10 @@ fn a_good_certificate_passes_every_check_without_a_note() {
     );
     let found = inspection.certificate.unwrap();
     assert_eq!((found.der, found.serial.as_str()), (case.der(), "4b010203"));
-    assert_eq!((found.manufacturer.to_string().as_str(), found.model.as_str(), found.version.as_str()), ("00001014", "swtpm", "id:20191023"));
+    assert_eq!(
+        (found.manufacturer.to_string().as_str(), found.model.as_str(), found.version.as_str()),
+        ("00001014", "swtpm", "id:20191023")
+    );
     assert_eq!(found.fingerprint, Digest(sha256(&[&case.der()])));
     assert_eq!((found.not_after, found.anchor), (NOW + 4000 * DAY, Digest(sha256(&[&case.root.der]))));
 }
@@ -176,7 +180,10 @@ fn the_nv_wrapper_is_stripped_and_noted() {
     let full = |der: Vec<u8>| nv(&[&[0x10, 2][..], &der].concat());
     assert_eq!(Case { wrap: full, ..Case::new() }.accepted(), [note.clone()]);
     // An index larger than what its header says: the rest is no certificate.
-    assert_eq!(Case { wrap: |der| [nv(&der), vec![0xFF; 90]].concat(), ..Case::new() }.accepted(), [note.clone()]);
+    assert_eq!(
+        Case { wrap: |der| [nv(&der), vec![0xFF; 90]].concat(), ..Case::new() }.accepted(),
+        [note.clone()]
+    );
     let overstated = |der: Vec<u8>| [&[0x10, 1, 0, 0xFF, 0xFF][..], &der].concat();
     assert_eq!(Case { wrap: overstated, ..Case::new() }.accepted(), [note]);
     for cut in [vec![0x10, 1, 0], vec![0x10, 1, 0, 4], nv(&[])] {
@@ -214,7 +221,10 @@ fn explicit_defaults_are_accepted_and_noted_and_the_signature_is_over_the_bytes_
     };
     case.ek.set("2.5.29.19", Some(explicit("2.5.29.19", &element(SEQUENCE, &[&element(1, &[&[0]])]))));
     let notes = case.accepted();
-    assert!(notes.iter().any(|note| note.contains("extension 2.5.29.19: critical FALSE is written out")), "{notes:?}");
+    assert!(
+        notes.iter().any(|note| note.contains("extension 2.5.29.19: critical FALSE is written out")),
+        "{notes:?}"
+    );
     assert!(notes.iter().any(|note| note.contains("basicConstraints: cA FALSE is written out")), "{notes:?}");
     assert_eq!(notes.len(), 2);
 }
@@ -341,10 +351,17 @@ fn an_empty_issuer_is_refused_even_where_the_path_holds() {
 #[test]
 fn known_critical_extensions_and_unknown_ordinary_ones_pass() {
     let mut case = Case::new();
-    let policy = element(SEQUENCE, &[&element(SEQUENCE, &[&element(der::OID, &[&cert::oid_bytes("2.23.133.8.9")])])]);
+    let policy =
+        element(SEQUENCE, &[&element(SEQUENCE, &[&element(der::OID, &[&cert::oid_bytes("2.23.133.8.9")])])]);
     case.ek.extensions.push(extension("2.5.29.32", true, &policy));
     case.ek.extensions.push(extension("1.3.6.1.4.1.999.1", false, &[5, 0]));
-    let purpose = element(SEQUENCE, &[&element(der::OID, &[&cert::oid_bytes("2.23.133.8.1")]), &element(der::OID, &[&cert::oid_bytes("2.23.133.8.3")])]);
+    let purpose = element(
+        SEQUENCE,
+        &[
+            &element(der::OID, &[&cert::oid_bytes("2.23.133.8.1")]),
+            &element(der::OID, &[&cert::oid_bytes("2.23.133.8.3")]),
+        ],
+    );
     case.ek.set("2.5.29.37", Some(extension("2.5.29.37", true, &purpose)));
     case.accepted();
 }
@@ -378,7 +395,10 @@ fn the_alternative_name_holds_one_directory_name_with_all_three_once() {
         (vec![MANUFACTURER, MODEL], "2.23.133.2.3 exactly once"),
         (vec![MANUFACTURER, MANUFACTURER, MODEL, VERSION], "2.23.133.2.1 exactly once"),
         (vec![MANUFACTURER, MODEL, VERSION, VERSION], "2.23.133.2.3 exactly once"),
-        (vec![("2.23.133.2.1", UTF8_STRING, "id:1014"), MODEL, VERSION], "manufacturer: `id:1014` is no manufacturer"),
+        (
+            vec![("2.23.133.2.1", UTF8_STRING, "id:1014"), MODEL, VERSION],
+            "manufacturer: `id:1014` is no manufacturer",
+        ),
         (vec![("2.23.133.2.1", der::OCTET_STRING, "id:00001014"), MODEL, VERSION], "2.23.133.2.1 is no text"),
     ] {
         let found = said(san_of(&attributes));
@@ -441,7 +461,9 @@ fn odd(bits: usize) -> BigUint {
 fn with_key(spki: Vec<u8>) -> Case {
     let mut case = Case::new();
     case.ek = cert::ek(spki, &case.issuing);
-    if case.ek.spki.len() > 120 && SubjectKey::from_spki_der(&case.ek.spki).is_ok_and(|key| matches!(key, SubjectKey::Rsa { .. })) {
+    if case.ek.spki.len() > 120
+        && SubjectKey::from_spki_der(&case.ek.spki).is_ok_and(|key| matches!(key, SubjectKey::Rsa { .. }))
+    {
         case.ek.set("2.5.29.15", Some(cert::key_usage(&[2])));
     }
     case
@@ -466,7 +488,9 @@ fn key_sizes_hold_at_their_edges() {
 #[test]
 fn rsa_numbers_are_sound() {
     with_key(rsa_spki(&odd(2048), 3)).accepted();
-    for (modulus, exponent) in [(odd(2048) + 1_u32, 65_537), (odd(2048), 1), (odd(2048), 65_536), (odd(2048), 2)] {
+    for (modulus, exponent) in
+        [(odd(2048) + 1_u32, 65_537), (odd(2048), 1), (odd(2048), 65_536), (odd(2048), 2)]
+    {
         let detail = with_key(rsa_spki(&modulus, exponent)).refused(Reason::EkCertificateKey, &[]);
         assert_eq!(detail, format!("RSA with an even modulus or the exponent {exponent}"));
     }
@@ -504,12 +528,13 @@ fn rsaes_oaep_is_a_key_for_encipherment_like_rsa_encryption() {
 fn a_modulus_of_the_weak_generator_is_refused() {
     // CVE-2017-15361: p = k·M + (65537^a mod M), M the product of the first primes. Enough of M for the fingerprint.
     let primes = [
-        2_u32, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109,
-        113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+        2_u32, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97,
+        101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
     ];
     let m = primes.iter().fold(BigUint::from(1_u32), |m, prime| m * *prime);
     let most = (BigUint::from(1_u32) << 1024_usize) / &m;
-    let weak = |less: u32, a: u32| (&most - less) * &m + BigUint::from(65_537_u32).modpow(&BigUint::from(a), &m);
+    let weak =
+        |less: u32, a: u32| (&most - less) * &m + BigUint::from(65_537_u32).modpow(&BigUint::from(a), &m);
     let modulus = weak(1_000_003, 12_345) * weak(2_000_029, 54_321);
     assert_eq!(modulus.bits(), 2048, "the vector itself");
     let case = with_key(rsa_spki(&modulus, 65_537));
@@ -527,7 +552,10 @@ fn policies() -> Vec<u8> {
 #[test]
 fn an_intermediate_with_critical_certificate_policies_is_tolerated_and_noted() {
     let notes = Case::issuer(|spec| spec.extensions.push(policies())).accepted();
-    assert_eq!(notes, ["ek-certificate-time: critical certificatePolicies of an issuer: tolerated, no policy is required"]);
+    assert_eq!(
+        notes,
+        ["ek-certificate-time: critical certificatePolicies of an issuer: tolerated, no policy is required"]
+    );
 }
 
 #[test]
@@ -548,7 +576,10 @@ fn issuers_of_every_kind_of_key_are_verified() {
         case.signer = Key::p256();
         case.ek.hash = Hash::Sha256;
         let detail = case.refused(Reason::EkCertificatePath, &[]);
-        assert!(detail.contains("signature does not hold") || detail.contains("none of the passed algorithms"), "{detail}");
+        assert!(
+            detail.contains("signature does not hold") || detail.contains("none of the passed algorithms"),
+            "{detail}"
+        );
     }
 }
 
@@ -558,7 +589,9 @@ fn sha1_counts_only_by_an_issuer_pinned_for_it() {
     let root = Ca::new("Root", old.clone(), None, |_| {});
     let mut case = Case::of(root, old, Key::p256().spki(), |_| {});
     case.ek.hash = Hash::Sha1;
-    assert!(case.refused(Reason::EkCertificatePath, &[]).contains("made with SHA-1 and the issuer is not pinned"));
+    assert!(
+        case.refused(Reason::EkCertificatePath, &[]).contains("made with SHA-1 and the issuer is not pinned")
+    );
     case.sha1_issuers.insert(Digest(sha256(&[&case.root.der])));
     case.refused(Reason::EkCertificatePath, &[]);
     case.sha1_issuers.insert(Digest(sha256(&[&case.issuing.der])));
@@ -590,11 +623,20 @@ fn a_broken_signature_is_refused_wherever_it_breaks() {
 #[test]
 fn an_issuer_must_be_a_ca_that_signs_certificates_and_is_not_limited_elsewhere() {
     let rows: [(fn(&mut Spec), &str); 7] = [
-        (|s| s.set("2.5.29.19", Some(extension("2.5.29.19", true, &element(SEQUENCE, &[])))), "basicConstraints: no CA"),
+        (
+            |s| s.set("2.5.29.19", Some(extension("2.5.29.19", true, &element(SEQUENCE, &[])))),
+            "basicConstraints: no CA",
+        ),
         (|s| s.set("2.5.29.19", None), "no basicConstraints"),
         (|s| s.set("2.5.29.15", Some(cert::key_usage(&[0, 6]))), "keyUsage lacks keyCertSign"),
-        (|s| s.extensions.push(extension("1.3.6.1.4.1.999.1", true, &[5, 0])), "unknown critical extension 1.3.6.1.4.1.999.1"),
-        (|s| s.extensions.push(extension("2.5.29.30", true, &element(SEQUENCE, &[]))), "unknown critical extension 2.5.29.30"),
+        (
+            |s| s.extensions.push(extension("1.3.6.1.4.1.999.1", true, &[5, 0])),
+            "unknown critical extension 1.3.6.1.4.1.999.1",
+        ),
+        (
+            |s| s.extensions.push(extension("2.5.29.30", true, &element(SEQUENCE, &[]))),
+            "unknown critical extension 2.5.29.30",
+        ),
         (|s| s.extensions.push(cert::eku(&["1.3.6.1.5.5.7.3.1"])), "extendedKeyUsage names no TCG purpose"),
         (|s| s.extensions.push(cert::eku(&["1.3.6.1.4.1.999.2"])), "extendedKeyUsage names no TCG purpose"),
     ];
@@ -624,15 +666,21 @@ fn an_anchor_of_version_1_is_trusted_and_an_intermediate_of_version_1_is_not() {
     // An anchor with extensions must say that it is a CA, and may carry what an intermediate may not.
     let root = Ca::new("Root", Key::p256(), None, |spec| spec.set("2.5.29.19", None));
     Case::of(root, Key::p256(), Key::p256().spki(), |_| {}).refused(Reason::EkCertificatePath, &[]);
-    let root = Ca::new("Root", Key::p256(), None, |spec| spec.extensions.push(extension("1.3.6.1.4.1.999.1", true, &[5, 0])));
+    let root = Ca::new("Root", Key::p256(), None, |spec| {
+        spec.extensions.push(extension("1.3.6.1.4.1.999.1", true, &[5, 0]))
+    });
     Case::of(root, Key::p256(), Key::p256().spki(), |_| {}).accepted();
 }
 
 #[test]
 fn path_lengths_count_what_stands_below_and_self_issued_ones_do_not() {
     let limited = |root_limit: Option<u8>, limit: Option<u8>| {
-        let root = Ca::new("Root", Key::p256(), None, |spec| spec.set("2.5.29.19", Some(cert::ca_basic(root_limit))));
-        Case::of(root, Key::p256(), Key::p256().spki(), |spec| spec.set("2.5.29.19", Some(cert::ca_basic(limit))))
+        let root = Ca::new("Root", Key::p256(), None, |spec| {
+            spec.set("2.5.29.19", Some(cert::ca_basic(root_limit)))
+        });
+        Case::of(root, Key::p256(), Key::p256().spki(), |spec| {
+            spec.set("2.5.29.19", Some(cert::ca_basic(limit)))
+        })
     };
     limited(Some(1), Some(0)).accepted();
     limited(Some(2), Some(9)).accepted();
@@ -679,7 +727,9 @@ fn a_thicket_of_cross_certificates_ends_within_its_budget() {
     let hubs: Vec<Ca> = (0..12).map(|_| Ca::new("Hub", Key::p256(), None, |_| {})).collect();
     case.intermediates = hubs
         .iter()
-        .flat_map(|one| hubs.iter().map(move |other| Ca::new("Hub", one.key.clone(), Some(other), |_| {}).der))
+        .flat_map(|one| {
+            hubs.iter().map(move |other| Ca::new("Hub", one.key.clone(), Some(other), |_| {}).der)
+        })
         .take(60)
         .collect();
     case.ek = cert::ek(Key::p256().spki(), &hubs[0]);
@@ -741,7 +791,8 @@ fn names_are_compared_as_rfc_5280_says() {
 fn the_right_one_of_several_issuers_of_one_name_is_found() {
     let mut case = Case::new();
     for n in 0..5 {
-        let stranger = Ca::new("Issuing CA", Key::p256(), Some(&case.root), |spec| spec.serial = vec![0x20, n]);
+        let stranger =
+            Ca::new("Issuing CA", Key::p256(), Some(&case.root), |spec| spec.serial = vec![0x20, n]);
         case.intermediates.insert(0, stranger.der);
     }
     let checks = case.inspect().checks;
@@ -788,12 +839,16 @@ fn strict_time_holds_for_every_issuer() {
 
 #[test]
 fn valid_at_issuance_asks_of_the_issuers_that_they_were_valid_then() {
-    let at_issuance = |change: fn(&mut Spec)| Case { time: TimePolicy::ValidAtIssuance, ..Case::issuer(change) };
+    let at_issuance =
+        |change: fn(&mut Spec)| Case { time: TimePolicy::ValidAtIssuance, ..Case::issuer(change) };
     let issued = NOW - 400 * DAY;
     assert_eq!(at_issuance(|_| {}).accepted(), Vec::<String>::new());
     let notes = at_issuance(|spec| spec.not_after = NOW - 1).accepted();
     assert_eq!(notes.len(), 1);
-    assert!(notes[0].contains("Issuing CA") && notes[0].ends_with(&format!("ended at {}", NOW - 1)), "{notes:?}");
+    assert!(
+        notes[0].contains("Issuing CA") && notes[0].ends_with(&format!("ended at {}", NOW - 1)),
+        "{notes:?}"
+    );
     at_issuance(|spec| spec.not_after = NOW - 400 * DAY).accepted();
     let early: fn(&mut Spec) = |spec| spec.not_after = NOW - 400 * DAY - 1;
     let late: fn(&mut Spec) = |spec| spec.not_before = NOW - 400 * DAY + 1;
@@ -804,7 +859,13 @@ fn valid_at_issuance_asks_of_the_issuers_that_they_were_valid_then() {
     let mut case = at_issuance(|_| {});
     case.ek.not_after = NOW - 1;
     let notes = case.accepted();
-    assert_eq!(notes, [format!("ek-certificate-time: the certificate ended at {}; valid-at-issuance lets it through", NOW - 1)]);
+    assert_eq!(
+        notes,
+        [format!(
+            "ek-certificate-time: the certificate ended at {}; valid-at-issuance lets it through",
+            NOW - 1
+        )]
+    );
     case.time = TimePolicy::Strict;
     case.refused(Reason::EkCertificateTime, &[]);
     let mut case = at_issuance(|_| {});
@@ -835,7 +896,10 @@ fn an_anchor_certifies_the_manufacturers_of_its_list_alone() {
     case.certifies = vec!["id:49465800=00001014".parse().unwrap()];
     case.refused(Reason::EkCertificateManufacturer, &[]);
     case.certifies.clear();
-    assert_eq!(case.accepted(), ["ek-certificate-manufacturer: 00001014; the anchor is not limited to manufacturers"]);
+    assert_eq!(
+        case.accepted(),
+        ["ek-certificate-manufacturer: 00001014; the anchor is not limited to manufacturers"]
+    );
 }
 
 #[test]
@@ -843,7 +907,11 @@ fn what_the_tpm_reports_of_its_maker_is_a_noted_lint_and_decides_nothing() {
     let vector = Vector::default();
     let lint = |vector: &Vector| {
         let started = vector.start().unwrap();
-        let noted = started.checks.iter().filter(|check| check.result == CheckResult::Noted).map(|check| check.detail.clone());
+        let noted = started
+            .checks
+            .iter()
+            .filter(|check| check.result == CheckResult::Noted)
+            .map(|check| check.detail.clone());
         noted.collect::<Vec<_>>()
     };
     assert_eq!(lint(&vector), Vec::<String>::new());
@@ -907,20 +975,35 @@ fn of_several_certificates_the_one_for_the_ek_counts() {
             let list = &mut m1.tpm.as_mut().unwrap().ek_certificates;
             for other in &others {
                 let bytes = holdfast_proto::Bytes(other.clone());
-                list.insert(place.min(list.len()), holdfast_proto::enroll::NvCertificate { nv_index: 0x01C0_0002, bytes });
+                list.insert(
+                    place.min(list.len()),
+                    holdfast_proto::enroll::NvCertificate { nv_index: 0x01C0_0002, bytes },
+                );
             }
         }));
         vector
     };
-    let of_another_key = |vector: &Vector| vec![cert::ek(Key::p256().spki(), &vector.issuing).sign(&vector.issuing.key)];
+    let of_another_key =
+        |vector: &Vector| vec![cert::ek(Key::p256().spki(), &vector.issuing).sign(&vector.issuing.key)];
     for place in [0, 1] {
         let started = with_others(of_another_key, place).start().unwrap();
-        let noted = started.checks.iter().any(|check| check.rule == "ek-certificate-other-key" && check.result == CheckResult::Noted);
+        let noted = started
+            .checks
+            .iter()
+            .any(|check| check.rule == "ek-certificate-other-key" && check.result == CheckResult::Noted);
         assert_eq!(noted, place == 0, "the search ends at the right one");
         with_others(|_| vec![vec![0xFF; 20]], place).start().unwrap();
     }
-    with_others(|vector| vec![cert::ek(Key::p256().spki(), &vector.issuing).sign(&vector.issuing.key); 15], 0).start().unwrap();
-    let too_many = with_others(|vector| vec![cert::ek(Key::p256().spki(), &vector.issuing).sign(&vector.issuing.key); 16], 0);
+    with_others(
+        |vector| vec![cert::ek(Key::p256().spki(), &vector.issuing).sign(&vector.issuing.key); 15],
+        0,
+    )
+    .start()
+    .unwrap();
+    let too_many = with_others(
+        |vector| vec![cert::ek(Key::p256().spki(), &vector.issuing).sign(&vector.issuing.key); 16],
+        0,
+    );
     assert_refused(too_many.start(), Reason::MalformedMessage, &[]);
 }
 
@@ -929,10 +1012,12 @@ fn certificates_of_another_shape_alone_leave_the_ek_without_one() {
     // An RSA EK's certificate beside an ECC EK: no attempt to use another's, only none of its own.
     let mut vector = Vector::default();
     let rsa = cert::ek(Key::rsa(0).spki(), &vector.issuing).sign(&vector.issuing.key);
-    vector.change_m1 = Some(Box::new(move |m1| m1.tpm.as_mut().unwrap().ek_certificates[0].bytes.0 = rsa.clone()));
+    vector.change_m1 =
+        Some(Box::new(move |m1| m1.tpm.as_mut().unwrap().ek_certificates[0].bytes.0 = rsa.clone()));
     assert_refused(vector.start(), Reason::EkNotListed, &[]);
     let mut vector = Vector::default();
-    vector.change_m1 = Some(Box::new(|m1| m1.tpm.as_mut().unwrap().ek_certificates[0].bytes.0 = vec![0xFF; 20]));
+    vector.change_m1 =
+        Some(Box::new(|m1| m1.tpm.as_mut().unwrap().ek_certificates[0].bytes.0 = vec![0xFF; 20]));
     assert_refused(vector.start(), Reason::EkCertificateMalformed, &[]);
     // Listed, it does without.
     vector.house.listed.insert(vector.ek_hash());
@@ -966,7 +1051,8 @@ fn files_of_pem_and_der_are_read_alike() {
     use base64::Engine as _;
     let pem = |der: &[u8]| {
         let text = base64::engine::general_purpose::STANDARD.encode(der);
-        let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        let lines: Vec<&str> =
+            text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
         format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
     };
     let mut case = Case::new();
@@ -997,18 +1083,29 @@ fn facts_say_what_stands_in_the_certificate() {
     case.ek.extensions.push(policies());
     case.ek.extensions.push(cert::ski(&case.issuing.key));
     let facts = inspect::cert(&case.der()).unwrap().remove(0);
-    assert_eq!((facts.key.as_str(), facts.serial.as_str(), facts.is_ca, facts.path_len), ("RSA-2048", "4b010203", false, None));
+    assert_eq!(
+        (facts.key.as_str(), facts.serial.as_str(), facts.is_ca, facts.path_len),
+        ("RSA-2048", "4b010203", false, None)
+    );
     assert_eq!(facts.key_usage, ["Key Encipherment"]);
     assert_eq!(facts.extended_key_usage, ["clientAuth", "tcg-kp-EKCertificate (2.23.133.8.1)", "1.2.3"]);
-    assert_eq!(facts.alternative_names, ["dirName:2.23.133.2.1=id:00001014,2.23.133.2.2=swtpm,2.23.133.2.3=id:20191023"]);
+    assert_eq!(
+        facts.alternative_names,
+        ["dirName:2.23.133.2.1=id:00001014,2.23.133.2.2=swtpm,2.23.133.2.3=id:20191023"]
+    );
     assert_eq!(facts.policies, ["1.2.840.113741.1.5.2.1"]);
     assert_eq!(facts.critical, ["2.5.29.17", "2.5.29.15", "2.5.29.19", "2.5.29.32"]);
     assert_eq!(facts.subject_key_id, facts.authority_key_id);
     assert_eq!((facts.not_before, facts.not_after), (NOW - 400 * DAY, NOW + 4000 * DAY));
     assert_eq!(facts.signature_algorithm, "1.2.840.10045.4.3.2");
     assert_eq!(facts.fingerprint, hex::encode(sha256(&[&case.der()])));
-    let names = [Curve::P256, Curve::P384, Curve::P521].map(|curve| inspect::cert(&Case::for_key(&Key::ec(curve)).der()).unwrap().remove(0).key);
+    let names = [Curve::P256, Curve::P384, Curve::P521]
+        .map(|curve| inspect::cert(&Case::for_key(&Key::ec(curve)).der()).unwrap().remove(0).key);
     assert_eq!(names, ["P-256", "P-384", "P-521"]);
-    let ca = inspect::cert(&Ca::new("x", Key::p256(), None, |s| s.set("2.5.29.19", Some(cert::ca_basic(Some(3))))).der).unwrap().remove(0);
+    let ca = inspect::cert(
+        &Ca::new("x", Key::p256(), None, |s| s.set("2.5.29.19", Some(cert::ca_basic(Some(3))))).der,
+    )
+    .unwrap()
+    .remove(0);
     assert_eq!((ca.is_ca, ca.path_len), (true, Some(3)));
 }

@@ -5,7 +5,9 @@
 mod attest_support;
 
 use attest_support::log::{Log, SHA1, SHA256, legacy_event};
-use holdfast_trust::attest::eventlog::{self, Binding, EV_NO_ACTION, EV_SEPARATOR, EventLog, EventLogError, Format, Phase, hash};
+use holdfast_trust::attest::eventlog::{
+    self, Binding, EV_NO_ACTION, EV_SEPARATOR, EventLog, EventLogError, Format, Phase, hash,
+};
 use holdfast_trust::attest::inspect;
 use proptest::prelude::*;
 
@@ -26,10 +28,12 @@ const EV_EFI_PLATFORM_FIRMWARE_BLOB: u32 = 0x8000_0008;
 fn boot(banks: &[u16]) -> Log {
     let version: Vec<u8> = "v1.0\0".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let blob: Vec<u8> = (0..16).collect();
-    let mut log = Log::new(banks)
-        .locality(3)
-        .event(0, EV_S_CRTM_VERSION, &version)
-        .measured(0, EV_EFI_PLATFORM_FIRMWARE_BLOB, b"firmware volume", &blob);
+    let mut log = Log::new(banks).locality(3).event(0, EV_S_CRTM_VERSION, &version).measured(
+        0,
+        EV_EFI_PLATFORM_FIRMWARE_BLOB,
+        b"firmware volume",
+        &blob,
+    );
     for name in ["SecureBoot", "PK", "KEK", "db", "dbx"] {
         log = log.event(7, EV_EFI_VARIABLE_DRIVER_CONFIG, name.as_bytes());
     }
@@ -107,15 +111,26 @@ fn hashes_are_those_of_their_names() {
     let answers = [
         (SHA1, "sha1", "a9993e364706816aba3e25717850c26c9cd0d89d"),
         (SHA256, "sha256", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
-        (SHA384, "sha384", "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed8086072ba1e7cc2358baeca134c825a7"),
-        (SHA512, "sha512", "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"),
+        (
+            SHA384,
+            "sha384",
+            "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed8086072ba1e7cc2358baeca134c825a7",
+        ),
+        (
+            SHA512,
+            "sha512",
+            "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+        ),
     ];
     for (alg, name, wanted) in answers {
         assert_eq!(hash(alg, &[b"a", b"bc"]).map(hex::encode).as_deref(), Some(wanted));
         assert_eq!(eventlog::bank_name(alg), name);
     }
     assert_eq!(hash(SM3, &[b"abc"]), None);
-    assert_eq!(["sm3_256", "sha3_256", "0x1234"], [SM3, 0x27, 0x1234].map(eventlog::bank_name).each_ref().map(String::as_str));
+    assert_eq!(
+        ["sm3_256", "sha3_256", "0x1234"],
+        [SM3, 0x27, 0x1234].map(eventlog::bank_name).each_ref().map(String::as_str)
+    );
 }
 
 // The header.
@@ -167,9 +182,13 @@ fn a_bank_that_is_not_computed_here_is_carried_and_does_not_replay() {
 #[test]
 fn without_a_spec_id_it_is_a_legacy_log_of_sha1_alone() {
     let digest: [u8; 20] = hash(SHA1, &[b"x"]).unwrap().try_into().unwrap();
-    let bytes = [legacy_event(4, EV_IPL, &digest, b"x"), legacy_event(4, EV_SEPARATOR, &digest, b"x")].concat();
+    let bytes =
+        [legacy_event(4, EV_IPL, &digest, b"x"), legacy_event(4, EV_SEPARATOR, &digest, b"x")].concat();
     let log = EventLog::parse(&bytes).unwrap();
-    assert_eq!((log.format, log.banks.as_slice(), log.events.len()), (Format::LegacySha1, &[(SHA1, 20)][..], 2));
+    assert_eq!(
+        (log.format, log.banks.as_slice(), log.events.len()),
+        (Format::LegacySha1, &[(SHA1, 20)][..], 2)
+    );
     let once = hash(SHA1, &[&[0; 20], &digest]).unwrap();
     assert_eq!(log.replay(SHA1).unwrap()[&4], hash(SHA1, &[&once, &digest]).unwrap());
     assert_eq!(log.replay(SHA256), None);
@@ -208,7 +227,10 @@ fn startup_locality_stands_once_before_pcr_0_and_is_one_known_byte() {
         assert!(refused(&locality(0, EV_NO_ACTION, rest).bytes).contains("StartupLocality is not one byte"));
     }
     for value in [1, 2, 5, 255] {
-        assert!(refused(&locality(0, EV_NO_ACTION, &[value]).bytes).contains("none of 0, 3 and 4"), "{value}");
+        assert!(
+            refused(&locality(0, EV_NO_ACTION, &[value]).bytes).contains("none of 0, 3 and 4"),
+            "{value}"
+        );
     }
     assert!(refused(&Log::new(&[SHA256]).locality(3).locality(3).bytes).contains("a second StartupLocality"));
     let late = Log::new(&[SHA256]).event(0, EV_IPL, b"x").locality(3);
@@ -432,7 +454,10 @@ fn padding_after_the_last_event_is_noted_and_never_eats_an_event() {
 #[test]
 fn inspection_shows_every_event_and_every_bank() {
     let report = inspect::event_log(&boot(&[SHA1, SHA256]).bytes).unwrap();
-    assert_eq!((report.format, report.startup_locality, report.events.len()), (Format::CryptoAgile, Some(3), 23));
+    assert_eq!(
+        (report.format, report.startup_locality, report.events.len()),
+        (Format::CryptoAgile, Some(3), 23)
+    );
     assert_eq!(report.unsupported_banks, Vec::<String>::new());
     let known = include_str!("golden/eventlog_pcrs.known");
     for (bank, pcrs) in &report.pcrs {

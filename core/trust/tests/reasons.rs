@@ -12,7 +12,7 @@ use holdfast_proto::Bytes;
 use holdfast_tpm::wire::{Attributes, EkTemplate, SubjectKey};
 use holdfast_trust::attest::policy::EventLogPolicy;
 use holdfast_trust::attest::tpm2::Clock;
-use holdfast_trust::attest::{Known, FirmwareRange, Reason, Refusal, reason};
+use holdfast_trust::attest::{FirmwareRange, Known, Reason, Refusal, reason};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Codes that only the service's rows can decide; the service's own tests produce them.
@@ -97,7 +97,10 @@ fn vectors() -> Vec<(Reason, Refusal)> {
         (R::EkCertificateKeyIdentifier, ek(|spec| spec.set("2.5.29.35", None))),
         (R::EkCertificateKeyUsage, ek(|spec| spec.set("2.5.29.15", None))),
         (R::EkCertificateSubjectAlternativeName, ek(|spec| spec.set("2.5.29.17", None))),
-        (R::EkCertificateCriticalExtension, ek(|spec| spec.extensions.push(extension("1.3.6.1.4.1.999.1", true, &[5, 0])))),
+        (
+            R::EkCertificateCriticalExtension,
+            ek(|spec| spec.extensions.push(extension("1.3.6.1.4.1.999.1", true, &[5, 0]))),
+        ),
         (R::EkCertificateExtendedKeyUsage, ek(|spec| spec.set("2.5.29.37", None))),
         (R::EkCertificateKey, {
             let mut vector = Vector::default();
@@ -113,8 +116,16 @@ fn vectors() -> Vec<(Reason, Refusal)> {
         (R::EkKeyRoca, roca()),
         (R::EkCertificatePath, tpm(|v| v.house.anchors.anchors.clear())),
         (R::EkCertificateTime, ek(|spec| spec.not_after = NOW - 1)),
-        (R::EkCertificateManufacturer, ek(|spec| spec.set("2.5.29.17", Some(cert::san("id:49465800", "m", "v"))))),
-        (R::EkDenyListed, tpm(|v| { v.house.deny.ek_hashes.insert(v.ek_hash()); })),
+        (
+            R::EkCertificateManufacturer,
+            ek(|spec| spec.set("2.5.29.17", Some(cert::san("id:49465800", "m", "v")))),
+        ),
+        (
+            R::EkDenyListed,
+            tpm(|v| {
+                v.house.deny.ek_hashes.insert(v.ek_hash());
+            }),
+        ),
         (R::EkNotListed, m1(|tpm| tpm.ek_certificates.clear())),
         (R::EkTemplateMismatch, m1(|tpm| tpm.ek_public.0[2 + 4 + 1] ^= (Attributes::SIGN >> 16) as u8)),
         (R::AkPublicMalformed, m1(|tpm| tpm.ak_public.0.push(0))),
@@ -125,12 +136,24 @@ fn vectors() -> Vec<(Reason, Refusal)> {
         (R::SessionMismatch, tpm(|v| v.change_session = Some(Box::new(|session| session.nonce[0] ^= 1)))),
         (R::SessionExpired, tpm(|v| v.now_at_m3 = NOW + 900)),
         (R::ProofMac, tpm(|v| v.secret_of_device = [0; 32])),
-        (R::EkChanged, tpm(|v| v.known = Known { ek_hash: Some(holdfast_proto::Digest([1; 32])), ..Known::default() })),
+        (
+            R::EkChanged,
+            tpm(|v| v.known = Known { ek_hash: Some(holdfast_proto::Digest([1; 32])), ..Known::default() }),
+        ),
         (R::AkChanged, tpm(|v| v.known = Known { ak_name: Some(vec![0, 11]), ..Known::default() })),
         (R::CertifyMalformed, m3(|tpm| tpm.certify.attest.0.clear())),
         (R::CertifyNotTpmGenerated, tpm(|v| v.change_certify = Some(Box::new(|attest| attest.magic = 1)))),
-        (R::CertifyType, tpm(|v| v.change_certify = Some(Box::new(|attest| (attest.kind, attest.attested) = (0x8018, vec![0; 6]))))),
-        (R::CertifySigner, tpm(|v| v.change_certify = Some(Box::new(|attest| attest.qualified_signer[9] ^= 1)))),
+        (
+            R::CertifyType,
+            tpm(|v| {
+                v.change_certify =
+                    Some(Box::new(|attest| (attest.kind, attest.attested) = (0x8018, vec![0; 6])))
+            }),
+        ),
+        (
+            R::CertifySigner,
+            tpm(|v| v.change_certify = Some(Box::new(|attest| attest.qualified_signer[9] ^= 1))),
+        ),
         (R::CertifySignature, tpm(|v| v.attest_key = Some(Key::p256()))),
         (R::CertifyBinding, tpm(|v| v.change_certify = Some(Box::new(|attest| attest.extra_data[0] ^= 1)))),
         (R::CertifyName, tpm(|v| v.change_certify = Some(Box::new(|attest| attest.attested[5] ^= 1)))),
@@ -143,26 +166,59 @@ fn vectors() -> Vec<(Reason, Refusal)> {
         (R::CsrAsksForCa, tpm(|v| v.csr_extensions = vec![cert::ca_basic(None)])),
         (R::QuoteMalformed, m3(|tpm| tpm.quote.attest.0.clear())),
         (R::QuoteNotTpmGenerated, tpm(|v| v.change_quote = Some(Box::new(|attest| attest.magic = 1)))),
-        (R::QuoteType, tpm(|v| v.change_quote = Some(Box::new(|attest| (attest.kind, attest.attested) = (0x8017, vec![0; 4]))))),
+        (
+            R::QuoteType,
+            tpm(|v| {
+                v.change_quote =
+                    Some(Box::new(|attest| (attest.kind, attest.attested) = (0x8017, vec![0; 4])))
+            }),
+        ),
         (R::QuoteSigner, tpm(|v| v.change_quote = Some(Box::new(|attest| attest.qualified_signer[9] ^= 1)))),
         (R::QuoteSignature, m3(|tpm| *tpm.quote.signature.0.last_mut().unwrap() ^= 1)),
         (R::QuoteBinding, tpm(|v| v.change_quote = Some(Box::new(|attest| attest.extra_data[0] ^= 1)))),
         (R::QuoteSelection, tpm(|v| v.quoted_selection = Some(tpm::selection(0x0B, &[])))),
-        (R::PcrValues, m3(|tpm| { tpm.pcr_values.pop(); })),
+        (
+            R::PcrValues,
+            m3(|tpm| {
+                tpm.pcr_values.pop();
+            }),
+        ),
         (R::QuoteDigest, m3(|tpm| tpm.pcr_values[3].value.0[0] ^= 1)),
-        (R::TpmClock, tpm(|v| v.known.clock = Some(Clock { clock_ms: 50_001, reset_count: 7, restart_count: 0, safe: true, firmware_version: 1 }))),
-        (R::FirmwareDenied, tpm(|v| {
-            let manufacturer = "id:00001014".parse().unwrap();
-            v.house.deny.firmware.push(FirmwareRange { manufacturer, from: 0, to: u64::MAX });
-        })),
+        (
+            R::TpmClock,
+            tpm(|v| {
+                v.known.clock = Some(Clock {
+                    clock_ms: 50_001,
+                    reset_count: 7,
+                    restart_count: 0,
+                    safe: true,
+                    firmware_version: 1,
+                })
+            }),
+        ),
+        (
+            R::FirmwareDenied,
+            tpm(|v| {
+                let manufacturer = "id:00001014".parse().unwrap();
+                v.house.deny.firmware.push(FirmwareRange { manufacturer, from: 0, to: u64::MAX });
+            }),
+        ),
         (R::EventLogMissing, tpm(|v| (v.log, v.house.event_log) = (None, EventLogPolicy::Required))),
         (R::EventLogMalformed, tpm(|v| v.log.as_mut().unwrap().bytes.push(1))),
-        (R::EventLogReplay, tpm(|v| { v.log.as_mut().unwrap().pcrs.insert((0x0B, 4), vec![9; 32]); })),
+        (
+            R::EventLogReplay,
+            tpm(|v| {
+                v.log.as_mut().unwrap().pcrs.insert((0x0B, 4), vec![9; 32]);
+            }),
+        ),
         (R::RebootMissing, report(|r| r.reset_count_at_arming = 7)),
         (R::MeasurementMissing, report(|r| r.digest[0] ^= 1)),
         (R::TokenMac, token(TokenVector::default(), |v| v.token_of_device = [0; 32])),
         (R::RecoveryCertificate, token(TokenVector::recovery(), |v| v.house.issuers.clear())),
-        (R::RecoverySignature, token(TokenVector::recovery(), |v| v.expired.as_mut().unwrap().1 = Key::p256())),
+        (
+            R::RecoverySignature,
+            token(TokenVector::recovery(), |v| v.expired.as_mut().unwrap().1 = Key::p256()),
+        ),
         (R::RecoveryWindow, token(TokenVector::recovery(), |v| v.house.recovery_window_s = Some(0))),
     ]
 }
@@ -178,7 +234,11 @@ fn every_code_is_produced_by_a_vector_or_is_the_services_own() {
     }
     for reason in Reason::ALL {
         let by_rows = OF_THE_SERVICE.contains(reason);
-        assert_ne!(produced.contains_key(reason), by_rows, "{reason}: a vector here, or the service's, and one of them");
+        assert_ne!(
+            produced.contains_key(reason),
+            by_rows,
+            "{reason}: a vector here, or the service's, and one of them"
+        );
     }
 }
 
@@ -207,5 +267,9 @@ fn the_list_is_the_golden_file() {
     attest_support::check_golden("reasons.txt", &text);
     let table = reason::table();
     assert_eq!(table.lines().count(), Reason::ALL.len() + 2);
-    assert!(Reason::ALL.iter().all(|reason| table.contains(&format!("| `{reason}` | {} | {} |\n", reason.means(), reason.what_to_do()))));
+    assert!(Reason::ALL.iter().all(|reason| table.contains(&format!(
+        "| `{reason}` | {} | {} |\n",
+        reason.means(),
+        reason.what_to_do()
+    ))));
 }

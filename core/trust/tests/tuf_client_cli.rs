@@ -94,8 +94,10 @@ impl Desk {
     }
 
     fn upload(&self) {
-        let metadata = self.repo.served.iter().map(|(name, bytes)| (format!("metadata/{name}"), bytes.clone()));
-        let targets = self.repo.target_files.iter().map(|(name, bytes)| (format!("targets/{name}"), bytes.clone()));
+        let metadata =
+            self.repo.served.iter().map(|(name, bytes)| (format!("metadata/{name}"), bytes.clone()));
+        let targets =
+            self.repo.target_files.iter().map(|(name, bytes)| (format!("targets/{name}"), bytes.clone()));
         self.site.lock().unwrap().files = metadata.chain(targets).collect();
     }
 
@@ -122,13 +124,20 @@ impl Desk {
     }
 
     fn download(&self, targets: &[&str]) -> i32 {
-        let (metadata_url, targets_url) = (format!("{}/metadata", self.url), format!("{}/targets/", self.url));
+        let (metadata_url, targets_url) =
+            (format!("{}/metadata", self.url), format!("{}/targets/", self.url));
         let (metadata, folder) = (self.path("metadata"), self.path("targets"));
         let mut words = vec!["--metadata-url", &metadata_url, "--metadata-dir", metadata.to_str().unwrap()];
         for target in targets {
             words.extend(["--target-name", target]);
         }
-        words.extend(["--target-dir", folder.to_str().unwrap(), "--target-base-url", &targets_url, "download"]);
+        words.extend([
+            "--target-dir",
+            folder.to_str().unwrap(),
+            "--target-base-url",
+            &targets_url,
+            "download",
+        ]);
         self.run(&words)
     }
 

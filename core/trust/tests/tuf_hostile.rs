@@ -33,7 +33,10 @@ impl Hostile {
         let mut fleet = Fleet::new();
         fleet.release("r0", json!({"security_counter": 5}));
         fleet.repo.publish();
-        fleet.repo.signed("channel-stable")["targets"].as_object_mut().unwrap().remove("channels/stable/hub/r0.json");
+        fleet.repo.signed("channel-stable")["targets"]
+            .as_object_mut()
+            .unwrap()
+            .remove("channels/stable/hub/r0.json");
         fleet.release("r2", json!({"security_counter": 8}));
         fleet.release("r4", json!({"security_counter": 6}));
         let beta = manifest("r3", json!({"security_counter": 9}));
@@ -75,7 +78,8 @@ impl Hostile {
             .iter()
             .map(|(role, version)| {
                 let bytes = &repo.served[&format!("{version}.{role}.json")];
-                let pin = json!({"version": version, "length": bytes.len(), "hashes": {"sha256": sha256(bytes)}});
+                let pin =
+                    json!({"version": version, "length": bytes.len(), "hashes": {"sha256": sha256(bytes)}});
                 (format!("{role}.json"), pin)
             })
             .collect();
@@ -95,148 +99,330 @@ const BELIEVED: &str = "believed";
 const MOVES: &[Move] = &[
     // The most it can do: choose among what the offline keys signed for this device.
     ("assign a signed release", |_| {}, BELIEVED, BELIEVED),
-    ("assign the release that runs", |s| s.assign("products/hub/r1.json", &manifest("r1", json!({}))), BELIEVED, BELIEVED),
+    (
+        "assign the release that runs",
+        |s| s.assign("products/hub/r1.json", &manifest("r1", json!({}))),
+        BELIEVED,
+        BELIEVED,
+    ),
     // Content of its own.
-    ("assign a manifest that nobody signed", |s| {
-        let evil = manifest("r9", json!({"security_counter": 99}));
-        s.fleet.repo.serve_target("products/hub/r9.json", &evil);
-        s.assign("products/hub/r9.json", &evil);
-    }, "not-signed", "not-signed"),
-    ("assign other bytes under a signed name", |s| {
-        let evil = manifest("r2", json!({"version": "evil"}));
-        s.fleet.repo.serve_target(R2, &evil);
-        s.assign(R2, &evil);
-    }, "target-mismatch", "target-mismatch"),
-    ("serve other bytes under a signed digest", |s| {
-        for (name, bytes) in &mut s.fleet.repo.target_files {
-            if name.ends_with("r2.json") {
-                *bytes = manifest("r2", json!({"security_counter": 8, "version": "9.9"}));
+    (
+        "assign a manifest that nobody signed",
+        |s| {
+            let evil = manifest("r9", json!({"security_counter": 99}));
+            s.fleet.repo.serve_target("products/hub/r9.json", &evil);
+            s.assign("products/hub/r9.json", &evil);
+        },
+        "not-signed",
+        "not-signed",
+    ),
+    (
+        "assign other bytes under a signed name",
+        |s| {
+            let evil = manifest("r2", json!({"version": "evil"}));
+            s.fleet.repo.serve_target(R2, &evil);
+            s.assign(R2, &evil);
+        },
+        "target-mismatch",
+        "target-mismatch",
+    ),
+    (
+        "serve other bytes under a signed digest",
+        |s| {
+            for (name, bytes) in &mut s.fleet.repo.target_files {
+                if name.ends_with("r2.json") {
+                    *bytes = manifest("r2", json!({"security_counter": 8, "version": "9.9"}));
+                }
             }
-        }
-    }, "target-mismatch", "target-mismatch"),
-    ("list it in a product role that it signs", |s| {
-        let evil = s.fleet.release("r9", json!({}));
-        s.forge("product-hub");
-        s.assign("products/hub/r9.json", &evil);
-    }, "metadata-unsigned", "metadata-unsigned"),
-    ("list it in a channel that it signs", |s| {
-        let beta = manifest("r3", json!({"security_counter": 9}));
-        s.fleet.repo.list("channel-stable", "channels/stable/hub/r3.json", &beta, None);
-        s.forge("channel-stable");
-        s.assign("products/hub/r3.json", &beta);
-    }, "metadata-unsigned", "metadata-unsigned"),
-    ("delegate the product to itself", |s| {
-        s.fleet.repo.delegate("targets", "product-hub", &["products/hub/*"], true, (1, &pairs("deltas", 1)));
-        s.forge("targets");
-    }, "metadata-unsigned", "metadata-unsigned"),
-    ("make itself the root", |s| {
-        s.fleet.repo.keys("targets", 1, &pairs("deltas", 1));
-        s.fleet.repo.set_version("root", 2);
-        s.fleet.repo.put("root");
-    }, "metadata-unsigned", "metadata-unsigned"),
-    ("name a manifest in deltas", |s| {
-        let evil = manifest("r9", json!({}));
-        s.fleet.repo.list("deltas", "products/hub/r9.json", &evil, None);
-        s.fleet.repo.list("deltas", "channels/stable/hub/r9.json", &evil, None);
-        s.forge("deltas");
-        s.assign("products/hub/r9.json", &evil);
-    }, "not-signed", "not-signed"),
-    ("let deltas delegate to a product role of its own", |s| {
-        let evil = manifest("r9", json!({}));
-        s.fleet.repo.list("product-hub", "products/hub/r9.json", &evil, None);
-        let mine = pairs("deltas", 1);
-        s.fleet.repo.delegate("deltas", "product-hub", &["*", "*/*", "*/*/*"], false, (1, &mine));
-        s.forge("product-hub");
-        s.forge("deltas");
-        s.assign("products/hub/r9.json", &evil);
-    }, "metadata-unsigned", "metadata-unsigned"),
-    ("replace the assignment keys' bytes", |s| {
-        for (name, bytes) in &mut s.fleet.repo.target_files {
-            if name.ends_with("assignment.json") {
-                bytes[0] ^= 1;
+        },
+        "target-mismatch",
+        "target-mismatch",
+    ),
+    (
+        "list it in a product role that it signs",
+        |s| {
+            let evil = s.fleet.release("r9", json!({}));
+            s.forge("product-hub");
+            s.assign("products/hub/r9.json", &evil);
+        },
+        "metadata-unsigned",
+        "metadata-unsigned",
+    ),
+    (
+        "list it in a channel that it signs",
+        |s| {
+            let beta = manifest("r3", json!({"security_counter": 9}));
+            s.fleet.repo.list("channel-stable", "channels/stable/hub/r3.json", &beta, None);
+            s.forge("channel-stable");
+            s.assign("products/hub/r3.json", &beta);
+        },
+        "metadata-unsigned",
+        "metadata-unsigned",
+    ),
+    (
+        "delegate the product to itself",
+        |s| {
+            s.fleet.repo.delegate(
+                "targets",
+                "product-hub",
+                &["products/hub/*"],
+                true,
+                (1, &pairs("deltas", 1)),
+            );
+            s.forge("targets");
+        },
+        "metadata-unsigned",
+        "metadata-unsigned",
+    ),
+    (
+        "make itself the root",
+        |s| {
+            s.fleet.repo.keys("targets", 1, &pairs("deltas", 1));
+            s.fleet.repo.set_version("root", 2);
+            s.fleet.repo.put("root");
+        },
+        "metadata-unsigned",
+        "metadata-unsigned",
+    ),
+    (
+        "name a manifest in deltas",
+        |s| {
+            let evil = manifest("r9", json!({}));
+            s.fleet.repo.list("deltas", "products/hub/r9.json", &evil, None);
+            s.fleet.repo.list("deltas", "channels/stable/hub/r9.json", &evil, None);
+            s.forge("deltas");
+            s.assign("products/hub/r9.json", &evil);
+        },
+        "not-signed",
+        "not-signed",
+    ),
+    (
+        "let deltas delegate to a product role of its own",
+        |s| {
+            let evil = manifest("r9", json!({}));
+            s.fleet.repo.list("product-hub", "products/hub/r9.json", &evil, None);
+            let mine = pairs("deltas", 1);
+            s.fleet.repo.delegate("deltas", "product-hub", &["*", "*/*", "*/*/*"], false, (1, &mine));
+            s.forge("product-hub");
+            s.forge("deltas");
+            s.assign("products/hub/r9.json", &evil);
+        },
+        "metadata-unsigned",
+        "metadata-unsigned",
+    ),
+    (
+        "replace the assignment keys' bytes",
+        |s| {
+            for (name, bytes) in &mut s.fleet.repo.target_files {
+                if name.ends_with("assignment.json") {
+                    bytes[0] ^= 1;
+                }
             }
-        }
-    }, "target-mismatch", "target-mismatch"),
-    ("name assignment keys in deltas", |s| {
-        s.fleet.repo.list("deltas", "keys/assignment.json", br#"{"epoch":9,"keys":{},"threshold":1}"#, None);
-        s.forge("deltas");
-        s.edit = |signed| signed["x-holdfast-assignment"]["epoch"] = json!(9);
-    }, "assignment-other-epoch", "assignment-other-epoch"),
+        },
+        "target-mismatch",
+        "target-mismatch",
+    ),
+    (
+        "name assignment keys in deltas",
+        |s| {
+            s.fleet.repo.list(
+                "deltas",
+                "keys/assignment.json",
+                br#"{"epoch":9,"keys":{},"threshold":1}"#,
+                None,
+            );
+            s.forge("deltas");
+            s.edit = |signed| signed["x-holdfast-assignment"]["epoch"] = json!(9);
+        },
+        "assignment-other-epoch",
+        "assignment-other-epoch",
+    ),
     // Old content that offline keys once signed.
-    ("assign a signed release below the floor", |s| {
-        s.assign("products/hub/r4.json", &manifest("r4", json!({"security_counter": 6})));
-    }, "below-floor", "below-floor"),
-    ("assign a release that the channel yanked", |s| {
-        s.assign("products/hub/r0.json", &manifest("r0", json!({"security_counter": 5})));
-    }, "not-in-channel", "not-in-channel"),
-    ("roll product and channel back to before the yank", |s| {
-        s.pins.insert("product-hub".into(), 1);
-        s.pins.insert("channel-stable".into(), 1);
-        s.assign("products/hub/r0.json", &manifest("r0", json!({"security_counter": 5})));
-    }, "metadata-rollback", "below-floor"),
-    ("mix an old channel with the new product", |s| {
-        s.pins.insert("channel-stable".into(), 1);
-        s.assign("products/hub/r0.json", &manifest("r0", json!({"security_counter": 5})));
-    }, "metadata-rollback", "below-floor"),
-    ("roll targets back", |s| {
-        s.pins.insert("targets".into(), 1);
-    }, "metadata-rollback", BELIEVED),
-    ("roll snapshot and timestamp back", |s| {
-        for role in ["snapshot", "timestamp"] {
-            s.fleet.repo.set_version(role, 0);
-        }
-    }, "metadata-rollback", BELIEVED),
-    ("hide the product", |s| {
-        s.pins.remove("product-hub");
-    }, "metadata-mismatch", "not-signed"),
-    ("hide the channel", |s| {
-        s.pins.remove("channel-stable");
-    }, "metadata-mismatch", "not-in-channel"),
+    (
+        "assign a signed release below the floor",
+        |s| {
+            s.assign("products/hub/r4.json", &manifest("r4", json!({"security_counter": 6})));
+        },
+        "below-floor",
+        "below-floor",
+    ),
+    (
+        "assign a release that the channel yanked",
+        |s| {
+            s.assign("products/hub/r0.json", &manifest("r0", json!({"security_counter": 5})));
+        },
+        "not-in-channel",
+        "not-in-channel",
+    ),
+    (
+        "roll product and channel back to before the yank",
+        |s| {
+            s.pins.insert("product-hub".into(), 1);
+            s.pins.insert("channel-stable".into(), 1);
+            s.assign("products/hub/r0.json", &manifest("r0", json!({"security_counter": 5})));
+        },
+        "metadata-rollback",
+        "below-floor",
+    ),
+    (
+        "mix an old channel with the new product",
+        |s| {
+            s.pins.insert("channel-stable".into(), 1);
+            s.assign("products/hub/r0.json", &manifest("r0", json!({"security_counter": 5})));
+        },
+        "metadata-rollback",
+        "below-floor",
+    ),
+    (
+        "roll targets back",
+        |s| {
+            s.pins.insert("targets".into(), 1);
+        },
+        "metadata-rollback",
+        BELIEVED,
+    ),
+    (
+        "roll snapshot and timestamp back",
+        |s| {
+            for role in ["snapshot", "timestamp"] {
+                s.fleet.repo.set_version(role, 0);
+            }
+        },
+        "metadata-rollback",
+        BELIEVED,
+    ),
+    (
+        "hide the product",
+        |s| {
+            s.pins.remove("product-hub");
+        },
+        "metadata-mismatch",
+        "not-signed",
+    ),
+    (
+        "hide the channel",
+        |s| {
+            s.pins.remove("channel-stable");
+        },
+        "metadata-mismatch",
+        "not-in-channel",
+    ),
     // Content for somebody else.
-    ("assign a release of another channel", |s| {
-        s.assign("products/hub/r3.json", &manifest("r3", json!({"security_counter": 9})));
-    }, "not-in-channel", "not-in-channel"),
-    ("assign a release of other hardware", |s| {
-        s.assign("products/cam/c1.json", &manifest("c1", json!({"hardware": ["cam"]})));
-    }, "other-hardware", "other-hardware"),
-    ("send another device's assignment", |s| {
-        s.edit = |signed| signed["x-holdfast-assignment"]["device"] = json!("dev-2");
-    }, "assignment-other-device", "assignment-other-device"),
+    (
+        "assign a release of another channel",
+        |s| {
+            s.assign("products/hub/r3.json", &manifest("r3", json!({"security_counter": 9})));
+        },
+        "not-in-channel",
+        "not-in-channel",
+    ),
+    (
+        "assign a release of other hardware",
+        |s| {
+            s.assign("products/cam/c1.json", &manifest("c1", json!({"hardware": ["cam"]})));
+        },
+        "other-hardware",
+        "other-hardware",
+    ),
+    (
+        "send another device's assignment",
+        |s| {
+            s.edit = |signed| signed["x-holdfast-assignment"]["device"] = json!("dev-2");
+        },
+        "assignment-other-device",
+        "assignment-other-device",
+    ),
     // The envelope itself.
-    ("send an assignment again that was superseded", |s| {
-        s.edit = |signed| {
-            signed["version"] = json!(3);
-            signed["x-holdfast-assignment"]["sequence"] = json!(3);
-        };
-    }, "assignment-old", BELIEVED),
-    ("assign an image in place of a manifest", |s| s.assign("products/hub/r2/rootfs.img", EVIL), "metadata-malformed", "metadata-malformed"),
-    ("assign a second target beside the manifest", |s| {
-        s.edit = |signed| signed["targets"]["products/hub/rootfs.json"] = json!({"length": 4, "hashes": {"sha256": sha256(EVIL)}});
-    }, "metadata-malformed", "metadata-malformed"),
-    ("smuggle a floor into the assignment", |s| {
-        s.edit = |signed| signed["x-holdfast-assignment"]["allow_downgrade_from"] = json!(7);
-    }, "metadata-malformed", "metadata-malformed"),
-    ("smuggle a manifest into the target's custom", |s| {
-        s.assign("products/hub/r4.json", &manifest("r4", json!({"security_counter": 6})));
-        s.edit = |signed| signed["targets"]["products/hub/r4.json"]["custom"] = json!({"security_counter": 99});
-    }, "below-floor", "below-floor"),
+    (
+        "send an assignment again that was superseded",
+        |s| {
+            s.edit = |signed| {
+                signed["version"] = json!(3);
+                signed["x-holdfast-assignment"]["sequence"] = json!(3);
+            };
+        },
+        "assignment-old",
+        BELIEVED,
+    ),
+    (
+        "assign an image in place of a manifest",
+        |s| s.assign("products/hub/r2/rootfs.img", EVIL),
+        "metadata-malformed",
+        "metadata-malformed",
+    ),
+    (
+        "assign a second target beside the manifest",
+        |s| {
+            s.edit = |signed| {
+                signed["targets"]["products/hub/rootfs.json"] =
+                    json!({"length": 4, "hashes": {"sha256": sha256(EVIL)}})
+            };
+        },
+        "metadata-malformed",
+        "metadata-malformed",
+    ),
+    (
+        "smuggle a floor into the assignment",
+        |s| {
+            s.edit = |signed| signed["x-holdfast-assignment"]["allow_downgrade_from"] = json!(7);
+        },
+        "metadata-malformed",
+        "metadata-malformed",
+    ),
+    (
+        "smuggle a manifest into the target's custom",
+        |s| {
+            s.assign("products/hub/r4.json", &manifest("r4", json!({"security_counter": 6})));
+            s.edit = |signed| {
+                signed["targets"]["products/hub/r4.json"]["custom"] = json!({"security_counter": 99})
+            };
+        },
+        "below-floor",
+        "below-floor",
+    ),
     // Time.
-    ("claim the end of the root's time", |s| {
-        for role in ["timestamp", "snapshot"] {
-            s.fleet.repo.expire(role, NOW + 9000 * DAY);
-        }
-        s.fleet.repo.signed("timestamp")["x-holdfast-issued-at"] = json!(NOW + 9000 * DAY);
-    }, "metadata-expired", "metadata-expired"),
+    (
+        "claim the end of the root's time",
+        |s| {
+            for role in ["timestamp", "snapshot"] {
+                s.fleet.repo.expire(role, NOW + 9000 * DAY);
+            }
+            s.fleet.repo.signed("timestamp")["x-holdfast-issued-at"] = json!(NOW + 9000 * DAY);
+        },
+        "metadata-expired",
+        "metadata-expired",
+    ),
     // Against a device that has seen nothing it can make a good clock look wrong: a refusal, and no more.
-    ("claim 1970", |s| s.fleet.repo.signed("timestamp")["x-holdfast-issued-at"] = json!(0), BELIEVED, "clock-ahead"),
-    ("an assignment for ever", |s| s.edit = |signed| signed["expires"] = json!(date(NOW + 90_000 * DAY)), BELIEVED, BELIEVED),
+    (
+        "claim 1970",
+        |s| s.fleet.repo.signed("timestamp")["x-holdfast-issued-at"] = json!(0),
+        BELIEVED,
+        "clock-ahead",
+    ),
+    (
+        "an assignment for ever",
+        |s| s.edit = |signed| signed["expires"] = json!(date(NOW + 90_000 * DAY)),
+        BELIEVED,
+        BELIEVED,
+    ),
     // Bulk.
-    ("delegate deltas without end", |s| {
-        for number in 0..200 {
-            s.fleet.repo.delegate("deltas", &format!("bin-{number}"), &["delta/*"], false, (1, &pairs("deltas", 1)));
-        }
-        s.forge("deltas");
-    }, BELIEVED, BELIEVED),
+    (
+        "delegate deltas without end",
+        |s| {
+            for number in 0..200 {
+                s.fleet.repo.delegate(
+                    "deltas",
+                    &format!("bin-{number}"),
+                    &["delta/*"],
+                    false,
+                    (1, &pairs("deltas", 1)),
+                );
+            }
+            s.forge("deltas");
+        },
+        BELIEVED,
+        BELIEVED,
+    ),
 ];
 
 /// Manifests that offline keys signed for hub hardware in channel stable, now or ever, at or above the floor.
@@ -265,7 +451,10 @@ fn every_online_key_together_installs_only_what_offline_keys_signed() {
             let before = device.trust.state().clone();
             let code = match device.install(&mut server.fleet, &envelope) {
                 Ok(release) => {
-                    assert!(signed.contains(&release.manifest_sha256.to_hex()), "{name} installs {release:?}");
+                    assert!(
+                        signed.contains(&release.manifest_sha256.to_hex()),
+                        "{name} installs {release:?}"
+                    );
                     assert!(release.manifest.security_counter >= HUB.floor, "{name}");
                     BELIEVED
                 }
@@ -337,7 +526,10 @@ fn a_root_that_retires_the_stolen_keys_ends_every_move() {
         owner.assignment_signers = vec![Pair::named("new assignment")];
         owner.assignment_keys(2, 1);
         let deltas = pairs("new deltas", 1);
-        owner.repo.signed("targets")["delegations"]["roles"].as_array_mut().unwrap().retain(|role| role["name"] != "deltas");
+        owner.repo.signed("targets")["delegations"]["roles"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|role| role["name"] != "deltas");
         owner.repo.delegate("targets", "deltas", &["delta/*"], true, (1, &deltas));
         owner.repo.keys("targets", 2, &pairs("targets", 2));
         owner.repo.signers.insert("product-hub".into(), pairs("product-hub", 3));
@@ -351,7 +543,8 @@ fn a_root_that_retires_the_stolen_keys_ends_every_move() {
             signed["x-holdfast-assignment"]["sequence"] = json!(1);
             signed["x-holdfast-assignment"]["epoch"] = json!(2);
         });
-        let release = device.install(&mut owner, &envelope).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        let release =
+            device.install(&mut owner, &envelope).unwrap_or_else(|error| panic!("{name}: {error:?}"));
         assert_eq!(release.manifest_sha256.to_hex(), sha256(&genuine), "{name}");
     }
 }

@@ -36,26 +36,46 @@ const ASSIGNMENTS: &[Fault] = &[
     ("sequence confirmed again", |signed| at_sequence(signed, 4), "believed"),
     ("sequence other than version", |signed| body(signed)["sequence"] = json!(6), "metadata-malformed"),
     ("version other than sequence", |signed| signed["version"] = json!(6), "metadata-malformed"),
-    ("names no device", |signed| {
-        signed.as_object_mut().unwrap().remove("x-holdfast-assignment");
-    }, "metadata-malformed"),
+    (
+        "names no device",
+        |signed| {
+            signed.as_object_mut().unwrap().remove("x-holdfast-assignment");
+        },
+        "metadata-malformed",
+    ),
     ("an unknown word in its body", |signed| body(signed)["floor"] = json!(0), "metadata-malformed"),
     ("an unknown state", |signed| body(signed)["state"] = json!("forced"), "metadata-malformed"),
     ("no manifest", |signed| signed["targets"] = json!({}), "metadata-malformed"),
-    ("two manifests", |signed| {
-        signed["targets"]["products/hub/r2.json"] = signed["targets"][R1].clone();
-    }, "metadata-malformed"),
+    (
+        "two manifests",
+        |signed| {
+            signed["targets"]["products/hub/r2.json"] = signed["targets"][R1].clone();
+        },
+        "metadata-malformed",
+    ),
     ("an artefact", |signed| rename(signed, "products/hub/rootfs.img"), "metadata-malformed"),
-    ("an artefact below the release", |signed| rename(signed, "products/hub/r1/rootfs.json"), "metadata-malformed"),
+    (
+        "an artefact below the release",
+        |signed| rename(signed, "products/hub/r1/rootfs.json"),
+        "metadata-malformed",
+    ),
     ("another folder", |signed| rename(signed, "channels/hub/r1.json"), "metadata-malformed"),
     ("a way up", |signed| rename(signed, "products/../r1.json"), "metadata-malformed"),
     ("no name", |signed| rename(signed, "products/hub/.json"), "metadata-malformed"),
-    ("delegations of its own", |signed| {
-        signed["delegations"] = json!({"keys": {}, "roles": []});
-    }, "metadata-malformed"),
-    ("no SHA-256", |signed| {
-        signed["targets"][R1]["hashes"] = json!({"sha512": "00"});
-    }, "metadata-malformed"),
+    (
+        "delegations of its own",
+        |signed| {
+            signed["delegations"] = json!({"keys": {}, "roles": []});
+        },
+        "metadata-malformed",
+    ),
+    (
+        "no SHA-256",
+        |signed| {
+            signed["targets"][R1]["hashes"] = json!({"sha512": "00"});
+        },
+        "metadata-malformed",
+    ),
     ("another type", |signed| signed["_type"] = json!("snapshot"), "metadata-malformed"),
 ];
 
@@ -145,7 +165,8 @@ fn a_changed_envelope_is_unsigned_and_a_long_one_is_not_read() {
     let mut device = fleet.device();
     let mut trusted = device.refresh(&mut fleet.repo).unwrap();
     let keys = assignment_keys(&mut trusted, &mut device.trust, &mut fleet.repo).unwrap();
-    let verify = |envelope: &[u8]| code(verify_assignment(envelope, &keys, &DeviceId::new(DEVICE), None, NOW));
+    let verify =
+        |envelope: &[u8]| code(verify_assignment(envelope, &keys, &DeviceId::new(DEVICE), None, NOW));
     let envelope = fleet.assign(R1, b"manifest", |_| {});
     let text = String::from_utf8(envelope.clone()).unwrap();
     assert_eq!(verify(text.replace("\"attempt\":1", "\"attempt\":2").as_bytes()), "metadata-unsigned");
@@ -182,96 +203,229 @@ type ReleaseFault = (&'static str, fn(&mut Fleet), ThisDevice<'static>, &'static
 
 const RELEASES: &[ReleaseFault] = &[
     ("no fault", |fleet| release(fleet, json!({})), HUB, "believed"),
-    ("product says yes, channel says nothing", |fleet| {
-        release(fleet, json!({}));
-        unlist(fleet, "channel-stable", "channels/stable/hub/r2.json");
-    }, HUB, "not-in-channel"),
-    ("channel of another device", |fleet| release(fleet, json!({})), ThisDevice { channel: "beta", ..HUB }, "not-in-channel"),
-    ("channel that nobody delegates", |fleet| release(fleet, json!({})), ThisDevice { channel: "gone", ..HUB }, "not-in-channel"),
-    ("channel lists other bytes", |fleet| {
-        release(fleet, json!({}));
-        fleet.repo.list("channel-stable", "channels/stable/hub/r2.json", &manifest("r2", json!({"version": "2.0"})), None);
-        let bytes = manifest("r2", json!({}));
-        fleet.repo.serve_target("products/hub/r2.json", &bytes);
-    }, HUB, "not-in-channel"),
-    ("channel lists another length", |fleet| {
-        release(fleet, json!({}));
-        fleet.repo.signed("channel-stable")["targets"]["channels/stable/hub/r2.json"]["length"] = json!(1);
-    }, HUB, "not-in-channel"),
-    ("channel lists it without SHA-256", |fleet| {
-        release(fleet, json!({}));
-        fleet.repo.signed("channel-stable")["targets"]["channels/stable/hub/r2.json"]["hashes"] = json!({"sha512": "00"});
-    }, HUB, "not-in-channel"),
-    ("channel says yes, product says nothing", |fleet| {
-        release(fleet, json!({}));
-        unlist(fleet, "product-hub", "products/hub/r2.json");
-    }, HUB, "not-signed"),
-    ("the top-level role lists it in the product's stead", |fleet| {
-        release(fleet, json!({}));
-        unlist(fleet, "product-hub", "products/hub/r2.json");
-        fleet.repo.list("targets", "products/hub/r2.json", &manifest("r2", json!({})), None);
-    }, HUB, "not-signed"),
-    ("a role below the product lists it", |fleet| {
-        release(fleet, json!({}));
-        unlist(fleet, "product-hub", "products/hub/r2.json");
-        fleet.repo.delegate("product-hub", "night-shift", &["products/hub/*"], false, (1, &pairs("night", 1)));
-        fleet.repo.list("night-shift", "products/hub/r2.json", &manifest("r2", json!({})), None);
-    }, HUB, "not-signed"),
-    ("path of other hardware", |fleet| release(fleet, json!({})), ThisDevice { hardware: "cam", ..HUB }, "other-hardware"),
-    ("manifest for other hardware", |fleet| release(fleet, json!({"hardware": ["cam"]})), HUB, "other-hardware"),
+    (
+        "product says yes, channel says nothing",
+        |fleet| {
+            release(fleet, json!({}));
+            unlist(fleet, "channel-stable", "channels/stable/hub/r2.json");
+        },
+        HUB,
+        "not-in-channel",
+    ),
+    (
+        "channel of another device",
+        |fleet| release(fleet, json!({})),
+        ThisDevice { channel: "beta", ..HUB },
+        "not-in-channel",
+    ),
+    (
+        "channel that nobody delegates",
+        |fleet| release(fleet, json!({})),
+        ThisDevice { channel: "gone", ..HUB },
+        "not-in-channel",
+    ),
+    (
+        "channel lists other bytes",
+        |fleet| {
+            release(fleet, json!({}));
+            fleet.repo.list(
+                "channel-stable",
+                "channels/stable/hub/r2.json",
+                &manifest("r2", json!({"version": "2.0"})),
+                None,
+            );
+            let bytes = manifest("r2", json!({}));
+            fleet.repo.serve_target("products/hub/r2.json", &bytes);
+        },
+        HUB,
+        "not-in-channel",
+    ),
+    (
+        "channel lists another length",
+        |fleet| {
+            release(fleet, json!({}));
+            fleet.repo.signed("channel-stable")["targets"]["channels/stable/hub/r2.json"]["length"] =
+                json!(1);
+        },
+        HUB,
+        "not-in-channel",
+    ),
+    (
+        "channel lists it without SHA-256",
+        |fleet| {
+            release(fleet, json!({}));
+            fleet.repo.signed("channel-stable")["targets"]["channels/stable/hub/r2.json"]["hashes"] =
+                json!({"sha512": "00"});
+        },
+        HUB,
+        "not-in-channel",
+    ),
+    (
+        "channel says yes, product says nothing",
+        |fleet| {
+            release(fleet, json!({}));
+            unlist(fleet, "product-hub", "products/hub/r2.json");
+        },
+        HUB,
+        "not-signed",
+    ),
+    (
+        "the top-level role lists it in the product's stead",
+        |fleet| {
+            release(fleet, json!({}));
+            unlist(fleet, "product-hub", "products/hub/r2.json");
+            fleet.repo.list("targets", "products/hub/r2.json", &manifest("r2", json!({})), None);
+        },
+        HUB,
+        "not-signed",
+    ),
+    (
+        "a role below the product lists it",
+        |fleet| {
+            release(fleet, json!({}));
+            unlist(fleet, "product-hub", "products/hub/r2.json");
+            fleet.repo.delegate(
+                "product-hub",
+                "night-shift",
+                &["products/hub/*"],
+                false,
+                (1, &pairs("night", 1)),
+            );
+            fleet.repo.list("night-shift", "products/hub/r2.json", &manifest("r2", json!({})), None);
+        },
+        HUB,
+        "not-signed",
+    ),
+    (
+        "path of other hardware",
+        |fleet| release(fleet, json!({})),
+        ThisDevice { hardware: "cam", ..HUB },
+        "other-hardware",
+    ),
+    (
+        "manifest for other hardware",
+        |fleet| release(fleet, json!({"hardware": ["cam"]})),
+        HUB,
+        "other-hardware",
+    ),
     ("manifest for several", |fleet| release(fleet, json!({"hardware": ["cam", "hub"]})), HUB, "believed"),
     ("manifest for none", |fleet| release(fleet, json!({"hardware": []})), HUB, "other-hardware"),
     ("another release's name", |fleet| release(fleet, json!({"release": "r3"})), HUB, "metadata-malformed"),
     ("another schema", |fleet| release(fleet, json!({"schema": 2})), HUB, "metadata-malformed"),
     ("an unknown field", |fleet| release(fleet, json!({"force": true})), HUB, "metadata-malformed"),
     ("no artefact", |fleet| release(fleet, json!({"artefacts": []})), HUB, "metadata-malformed"),
-    ("two artefacts of one name", |fleet| {
-        release(fleet, json!({"artefacts": [artefact("rootfs", 1), artefact("rootfs", 2)]}));
-    }, HUB, "metadata-malformed"),
-    ("two artefacts", |fleet| release(fleet, json!({"artefacts": [artefact("rootfs", 1), artefact("app", 2)]})), HUB, "believed"),
-    ("an artefact that climbs", |fleet| release(fleet, json!({"artefacts": [artefact("../etc", 1)]})), HUB, "metadata-malformed"),
+    (
+        "two artefacts of one name",
+        |fleet| {
+            release(fleet, json!({"artefacts": [artefact("rootfs", 1), artefact("rootfs", 2)]}));
+        },
+        HUB,
+        "metadata-malformed",
+    ),
+    (
+        "two artefacts",
+        |fleet| release(fleet, json!({"artefacts": [artefact("rootfs", 1), artefact("app", 2)]})),
+        HUB,
+        "believed",
+    ),
+    (
+        "an artefact that climbs",
+        |fleet| release(fleet, json!({"artefacts": [artefact("../etc", 1)]})),
+        HUB,
+        "metadata-malformed",
+    ),
     ("a counter at the floor", |fleet| release(fleet, json!({"security_counter": 7})), HUB, "believed"),
     ("a counter below the floor", |fleet| release(fleet, json!({"security_counter": 6})), HUB, "below-floor"),
-    ("a downgrade from this floor", |fleet| {
-        release(fleet, json!({"security_counter": 6, "allow_downgrade_from": 7}));
-    }, HUB, "believed"),
-    ("a downgrade from a lower floor", |fleet| {
-        release(fleet, json!({"security_counter": 5, "allow_downgrade_from": 6}));
-    }, HUB, "below-floor"),
-    ("a downgrade from a higher floor", |fleet| {
-        release(fleet, json!({"security_counter": 6, "allow_downgrade_from": 8}));
-    }, HUB, "below-floor"),
+    (
+        "a downgrade from this floor",
+        |fleet| {
+            release(fleet, json!({"security_counter": 6, "allow_downgrade_from": 7}));
+        },
+        HUB,
+        "believed",
+    ),
+    (
+        "a downgrade from a lower floor",
+        |fleet| {
+            release(fleet, json!({"security_counter": 5, "allow_downgrade_from": 6}));
+        },
+        HUB,
+        "below-floor",
+    ),
+    (
+        "a downgrade from a higher floor",
+        |fleet| {
+            release(fleet, json!({"security_counter": 6, "allow_downgrade_from": 8}));
+        },
+        HUB,
+        "below-floor",
+    ),
     ("may come from this floor", |fleet| release(fleet, json!({"min_counter_from": 7})), HUB, "believed"),
-    ("may not come from so low a floor", |fleet| release(fleet, json!({"min_counter_from": 8})), HUB, "floor-too-low"),
-    ("product signed by one of two", |fleet| {
-        release(fleet, json!({}));
-        fleet.repo.signers.get_mut("product-hub").unwrap().truncate(1);
-    }, HUB, "metadata-unsigned"),
-    ("product signed twice by one", |fleet| {
-        release(fleet, json!({}));
-        let key = pairs("product-hub", 1);
-        fleet.repo.signers.insert("product-hub".into(), vec![key[0].clone(), key[0].alias("other")]);
-    }, HUB, "metadata-unsigned"),
-    ("product expired", |fleet| {
-        release(fleet, json!({}));
-        fleet.repo.expire("product-hub", NOW);
-    }, HUB, "metadata-expired"),
-    ("channel expired", |fleet| {
-        release(fleet, json!({}));
-        fleet.repo.expire("channel-stable", NOW);
-    }, HUB, "metadata-expired"),
-    ("manifest absent", |fleet| {
-        release(fleet, json!({}));
-        fleet.repo.target_files.retain(|name, _| !name.contains("r2"));
-    }, HUB, "metadata-absent"),
-    ("manifest swapped on the mirror", |fleet| {
-        release(fleet, json!({}));
-        for (name, bytes) in &mut fleet.repo.target_files {
-            if name.ends_with("r2.json") {
-                bytes[0] ^= 1;
+    (
+        "may not come from so low a floor",
+        |fleet| release(fleet, json!({"min_counter_from": 8})),
+        HUB,
+        "floor-too-low",
+    ),
+    (
+        "product signed by one of two",
+        |fleet| {
+            release(fleet, json!({}));
+            fleet.repo.signers.get_mut("product-hub").unwrap().truncate(1);
+        },
+        HUB,
+        "metadata-unsigned",
+    ),
+    (
+        "product signed twice by one",
+        |fleet| {
+            release(fleet, json!({}));
+            let key = pairs("product-hub", 1);
+            fleet.repo.signers.insert("product-hub".into(), vec![key[0].clone(), key[0].alias("other")]);
+        },
+        HUB,
+        "metadata-unsigned",
+    ),
+    (
+        "product expired",
+        |fleet| {
+            release(fleet, json!({}));
+            fleet.repo.expire("product-hub", NOW);
+        },
+        HUB,
+        "metadata-expired",
+    ),
+    (
+        "channel expired",
+        |fleet| {
+            release(fleet, json!({}));
+            fleet.repo.expire("channel-stable", NOW);
+        },
+        HUB,
+        "metadata-expired",
+    ),
+    (
+        "manifest absent",
+        |fleet| {
+            release(fleet, json!({}));
+            fleet.repo.target_files.retain(|name, _| !name.contains("r2"));
+        },
+        HUB,
+        "metadata-absent",
+    ),
+    (
+        "manifest swapped on the mirror",
+        |fleet| {
+            release(fleet, json!({}));
+            for (name, bytes) in &mut fleet.repo.target_files {
+                if name.ends_with("r2.json") {
+                    bytes[0] ^= 1;
+                }
             }
-        }
-    }, HUB, "target-mismatch"),
+        },
+        HUB,
+        "target-mismatch",
+    ),
 ];
 
 fn release(fleet: &mut Fleet, change: Value) {
@@ -330,42 +484,82 @@ const OUTPUT: [u8; 32] = [9; 32];
 const DELTAS: &[DeltaFault] = &[
     ("no fault", |fleet| delta(fleet, |_| {}), "believed"),
     ("nothing offered", |_| {}, "none"),
-    ("output is not in the manifest", |fleet| {
-        delta(fleet, |target| target["custom"]["output"] = json!(hex::encode([7; 32])));
-    }, "target-mismatch"),
-    ("base is not ours", |fleet| {
-        delta(fleet, |target| target["custom"]["base"] = json!(hex::encode([7; 32])));
-    }, "target-mismatch"),
-    ("says nothing of itself", |fleet| {
-        delta(fleet, |target| {
-            target.as_object_mut().unwrap().remove("custom");
-        });
-    }, "metadata-malformed"),
-    ("says something unknown", |fleet| delta(fleet, |target| target["custom"]["run"] = json!("sh")), "metadata-malformed"),
-    ("has no SHA-256", |fleet| delta(fleet, |target| target["hashes"] = json!({"sha512": "00"})), "metadata-malformed"),
+    (
+        "output is not in the manifest",
+        |fleet| {
+            delta(fleet, |target| target["custom"]["output"] = json!(hex::encode([7; 32])));
+        },
+        "target-mismatch",
+    ),
+    (
+        "base is not ours",
+        |fleet| {
+            delta(fleet, |target| target["custom"]["base"] = json!(hex::encode([7; 32])));
+        },
+        "target-mismatch",
+    ),
+    (
+        "says nothing of itself",
+        |fleet| {
+            delta(fleet, |target| {
+                target.as_object_mut().unwrap().remove("custom");
+            });
+        },
+        "metadata-malformed",
+    ),
+    (
+        "says something unknown",
+        |fleet| delta(fleet, |target| target["custom"]["run"] = json!("sh")),
+        "metadata-malformed",
+    ),
+    (
+        "has no SHA-256",
+        |fleet| delta(fleet, |target| target["hashes"] = json!({"sha512": "00"})),
+        "metadata-malformed",
+    ),
     ("as long as the whole", |fleet| delta(fleet, |target| target["length"] = json!(4)), "believed"),
-    ("longer than the whole", |fleet| delta(fleet, |target| target["length"] = json!(5)), "metadata-too-long"),
-    ("named by the top-level role", |fleet| {
-        delta(fleet, |_| {});
-        let target = fleet.repo.roles["deltas"]["targets"][path()].clone();
-        fleet.repo.signed("targets")["targets"][path()] = target;
-    }, "none"),
-    ("named by another role before deltas", |fleet| {
-        delta(fleet, |_| {});
-        let keys = pairs("eager", 1);
-        fleet.repo.delegate("targets", "eager", &["delta/*"], false, (1, &keys));
-        let target = fleet.repo.roles["deltas"]["targets"][path()].clone();
-        fleet.repo.signed("eager")["targets"][path()] = target;
-        fleet.repo.signed("targets")["delegations"]["roles"].as_array_mut().unwrap().reverse();
-    }, "none"),
-    ("unsigned", |fleet| {
-        delta(fleet, |_| {});
-        fleet.repo.signers.insert("deltas".into(), vec![Pair::named("thief")]);
-    }, "metadata-unsigned"),
-    ("expired", |fleet| {
-        delta(fleet, |_| {});
-        fleet.repo.expire("deltas", NOW);
-    }, "metadata-expired"),
+    (
+        "longer than the whole",
+        |fleet| delta(fleet, |target| target["length"] = json!(5)),
+        "metadata-too-long",
+    ),
+    (
+        "named by the top-level role",
+        |fleet| {
+            delta(fleet, |_| {});
+            let target = fleet.repo.roles["deltas"]["targets"][path()].clone();
+            fleet.repo.signed("targets")["targets"][path()] = target;
+        },
+        "none",
+    ),
+    (
+        "named by another role before deltas",
+        |fleet| {
+            delta(fleet, |_| {});
+            let keys = pairs("eager", 1);
+            fleet.repo.delegate("targets", "eager", &["delta/*"], false, (1, &keys));
+            let target = fleet.repo.roles["deltas"]["targets"][path()].clone();
+            fleet.repo.signed("eager")["targets"][path()] = target;
+            fleet.repo.signed("targets")["delegations"]["roles"].as_array_mut().unwrap().reverse();
+        },
+        "none",
+    ),
+    (
+        "unsigned",
+        |fleet| {
+            delta(fleet, |_| {});
+            fleet.repo.signers.insert("deltas".into(), vec![Pair::named("thief")]);
+        },
+        "metadata-unsigned",
+    ),
+    (
+        "expired",
+        |fleet| {
+            delta(fleet, |_| {});
+            fleet.repo.expire("deltas", NOW);
+        },
+        "metadata-expired",
+    ),
 ];
 
 fn path() -> String {

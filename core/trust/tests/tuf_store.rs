@@ -50,7 +50,17 @@ fn what_was_trusted_is_there_after_a_restart() {
     let before = device.trust.state().clone();
     let (trust, _) = open(device.flash.copies()).unwrap();
     assert_eq!(*trust.state(), before);
-    let expected = ["channel-beta", "channel-stable", "deltas", "product-cam", "product-hub", "root", "snapshot", "targets", "timestamp"];
+    let expected = [
+        "channel-beta",
+        "channel-stable",
+        "deltas",
+        "product-cam",
+        "product-hub",
+        "root",
+        "snapshot",
+        "targets",
+        "timestamp",
+    ];
     assert_eq!(before.versions.keys().collect::<Vec<_>>(), expected);
     assert!(before.versions.values().all(|version| *version == 1));
 }
@@ -111,7 +121,11 @@ fn the_newer_copy_wins_on_either_side() {
 }
 
 /// Cuts the power after each byte of what `act` writes, and opens again.
-fn cut_at_every_byte(start: [Option<Vec<u8>>; 2], act: &dyn Fn(&mut DurableTrust<Flash>), check: &dyn Fn(&DurableTrust<Flash>)) {
+fn cut_at_every_byte(
+    start: [Option<Vec<u8>>; 2],
+    act: &dyn Fn(&mut DurableTrust<Flash>),
+    check: &dyn Fn(&DurableTrust<Flash>),
+) {
     let length = start[0].as_ref().map_or(0, Vec::len);
     let (mut trust, flash) = open(start.clone()).unwrap();
     act(&mut trust);
@@ -126,7 +140,8 @@ fn cut_at_every_byte(start: [Option<Vec<u8>>; 2], act: &dyn Fn(&mut DurableTrust
             let twice = Flash::holding(flash.copies());
             twice.0.borrow_mut().budget = Some(again);
             let _ = DurableTrust::open(twice.clone());
-            let (trust, _) = open(twice.copies()).unwrap_or_else(|error| panic!("{error} after {budget} and {again} bytes"));
+            let (trust, _) = open(twice.copies())
+                .unwrap_or_else(|error| panic!("{error} after {budget} and {again} bytes"));
             check(&trust);
         }
         let (trust, _) = open(flash.copies()).unwrap();
@@ -269,7 +284,8 @@ fn a_refresh_cut_between_timestamp_and_snapshot_keeps_every_floor() {
         let state = device.trust.state().clone();
         for role in ["targets", "snapshot"] {
             let bytes = &state.files[&format!("{role}.json")].0;
-            let version = serde_json::from_slice::<serde_json::Value>(bytes).unwrap()["signed"]["version"].clone();
+            let version =
+                serde_json::from_slice::<serde_json::Value>(bytes).unwrap()["signed"]["version"].clone();
             assert!(version.as_u64().unwrap() >= 5, "{role} {version} after {writes} writes");
         }
         if refreshed.is_ok() {
@@ -314,7 +330,9 @@ fn delegated_metadata_without_end_never_crowds_out_the_floors() {
 
 #[test]
 fn every_top_level_file_at_its_limit_still_opens() {
-    use holdfast_trust::tuf::limits::{ROOT_MAX_BYTES, SNAPSHOT_MAX_BYTES, TARGETS_MAX_BYTES, TIMESTAMP_MAX_BYTES};
+    use holdfast_trust::tuf::limits::{
+        ROOT_MAX_BYTES, SNAPSHOT_MAX_BYTES, TARGETS_MAX_BYTES, TIMESTAMP_MAX_BYTES,
+    };
     let fleet = Fleet::new();
     let mut device = fleet.device();
     device.trust.save("below.json", &vec![1; TARGETS_MAX_BYTES as usize]).unwrap();
@@ -351,26 +369,42 @@ const DOCUMENTS: &[Document] = &[
     ("no fault", |_| {}, "believed"),
     ("keys not listed", |fleet| unlist(fleet, "keys/assignment.json"), "not-signed"),
     ("bundle not listed", |fleet| unlist(fleet, "trust/ca.json"), "not-signed"),
-    ("bundle by a delegated role", |fleet| {
-        unlist(fleet, "trust/ca.json");
-        let signers = pairs("deltas", 1);
-        fleet.repo.delegate("targets", "deltas", &["trust/*"], false, (1, &signers));
-        fleet.repo.list("deltas", "trust/ca.json", br#"{"version":2,"roots":["AAEC"]}"#, None);
-    }, "not-signed"),
-    ("bundle without a root", |fleet| document(fleet, "trust/ca.json", br#"{"version":1,"roots":[]}"#), "metadata-malformed"),
+    (
+        "bundle by a delegated role",
+        |fleet| {
+            unlist(fleet, "trust/ca.json");
+            let signers = pairs("deltas", 1);
+            fleet.repo.delegate("targets", "deltas", &["trust/*"], false, (1, &signers));
+            fleet.repo.list("deltas", "trust/ca.json", br#"{"version":2,"roots":["AAEC"]}"#, None);
+        },
+        "not-signed",
+    ),
+    (
+        "bundle without a root",
+        |fleet| document(fleet, "trust/ca.json", br#"{"version":1,"roots":[]}"#),
+        "metadata-malformed",
+    ),
     ("bundle that is none", |fleet| document(fleet, "trust/ca.json", b"[]"), "metadata-malformed"),
     ("keys that are none", |fleet| document(fleet, "keys/assignment.json", b"{}"), "metadata-malformed"),
-    ("one key twice", |fleet| {
-        let key = fleet.assignment_signers[0].clone();
-        fleet.assignment_signers.push(key.alias("other"));
-        fleet.assignment_keys(1, 2);
-    }, "metadata-key-twice"),
-    ("bytes swapped on the mirror", |fleet| {
-        fleet.repo.publish();
-        for bytes in fleet.repo.target_files.values_mut() {
-            bytes[0] ^= 1;
-        }
-    }, "target-mismatch"),
+    (
+        "one key twice",
+        |fleet| {
+            let key = fleet.assignment_signers[0].clone();
+            fleet.assignment_signers.push(key.alias("other"));
+            fleet.assignment_keys(1, 2);
+        },
+        "metadata-key-twice",
+    ),
+    (
+        "bytes swapped on the mirror",
+        |fleet| {
+            fleet.repo.publish();
+            for bytes in fleet.repo.target_files.values_mut() {
+                bytes[0] ^= 1;
+            }
+        },
+        "target-mismatch",
+    ),
 ];
 
 fn unlist(fleet: &mut Fleet, path: &str) {

@@ -13,7 +13,11 @@ const BUILT: i64 = NOW - 400 * DAY;
 const YEAR_2099: i64 = 4_070_908_800;
 
 fn refresh(device: &mut Device, repo: &mut Repo, wall: WallClock) -> Result<i64, &'static str> {
-    device.trust.refresh(repo, BUILT, wall).map(|trusted| trusted.now()).map_err(|error: TufError| error.code())
+    device
+        .trust
+        .refresh(repo, BUILT, wall)
+        .map(|trusted| trusted.now())
+        .map_err(|error: TufError| error.code())
 }
 
 fn issued(fleet: &mut Fleet, at: i64) {
@@ -53,7 +57,11 @@ fn a_timestamp_must_say_when_it_was_signed() {
         fleet.repo.signed("timestamp")["x-holdfast-issued-at"] = wrong.clone();
         fleet.repo.publish_below();
         let mut device = fleet.device();
-        assert_eq!(refresh(&mut device, &mut fleet.repo, WallClock::Unset), Err("metadata-malformed"), "{wrong}");
+        assert_eq!(
+            refresh(&mut device, &mut fleet.repo, WallClock::Unset),
+            Err("metadata-malformed"),
+            "{wrong}"
+        );
     }
 }
 
@@ -86,7 +94,10 @@ fn a_clock_is_ahead_beyond_a_year_or_the_roots_end() {
     fleet.repo.publish();
     let year = 365 * DAY;
     let mut device = fleet.device();
-    assert_eq!(refresh(&mut device, &mut fleet.repo, WallClock::Synchronised(NOW + year + 1)), Err("clock-ahead"));
+    assert_eq!(
+        refresh(&mut device, &mut fleet.repo, WallClock::Synchronised(NOW + year + 1)),
+        Err("clock-ahead")
+    );
     assert_eq!(refresh(&mut device, &mut fleet.repo, WallClock::Synchronised(NOW + year)), Ok(NOW + year));
 
     let mut fleet = Fleet::new();
@@ -106,7 +117,10 @@ fn a_root_that_really_ended_is_expired_and_not_a_clock_ahead() {
     fleet.repo.expire("timestamp", end + 7 * DAY);
     issued(&mut fleet, end + 60);
     let mut device = fleet.device();
-    assert_eq!(refresh(&mut device, &mut fleet.repo, WallClock::Synchronised(end + 90)), Err("metadata-expired"));
+    assert_eq!(
+        refresh(&mut device, &mut fleet.repo, WallClock::Synchronised(end + 90)),
+        Err("metadata-expired")
+    );
     assert!(device.trust.state().signed_time.is_none());
 }
 
@@ -207,7 +221,10 @@ fn a_key_that_only_waits_in_the_list_vouches_for_nothing() {
     fleet.repo.publish();
     let mut device = fleet.device();
     refresh(&mut device, &mut fleet.repo, WallClock::Unset).unwrap();
-    assert_eq!(device.trust.state().signed_time.as_ref().unwrap().key_ids.as_slice(), std::slice::from_ref(&used.id));
+    assert_eq!(
+        device.trust.state().signed_time.as_ref().unwrap().key_ids.as_slice(),
+        std::slice::from_ref(&used.id)
+    );
 
     // Retiring the spare key costs no time; retiring the used one does.
     fleet.repo.keys("timestamp", 1, std::slice::from_ref(&used));

@@ -73,130 +73,322 @@ type Fault = (&'static str, fn(&mut Repo), &'static str, [u64; 4]);
 /// Each begins where version 2 of everything below root 1 is trusted and version 3 is about to be published.
 const FAULTS: &[Fault] = &[
     ("no fault", |repo| repo.publish_below(), "believed", [1, 3, 3, 3]),
-    ("timestamp expired", |repo| spoil(repo, |repo| repo.expire("timestamp", NOW - 1)), "metadata-expired", [1, 2, 2, 2]),
-    ("timestamp expires now", |repo| spoil(repo, |repo| repo.expire("timestamp", NOW)), "metadata-expired", [1, 2, 2, 2]),
-    ("timestamp expires in a second", |repo| spoil(repo, |repo| repo.expire("timestamp", NOW + 1)), "believed", [1, 3, 3, 3]),
-    ("snapshot expired", |repo| spoil(repo, |repo| repo.expire("snapshot", NOW)), "metadata-expired", [1, 3, 2, 2]),
-    ("targets expired", |repo| spoil(repo, |repo| repo.expire("targets", NOW)), "metadata-expired", [1, 3, 3, 2]),
-    ("root expired", |repo| {
-        repo.expire("root", NOW);
-        repo.next_root();
-        repo.publish_below();
-    }, "metadata-expired", [2, 2, 2, 2]),
-    ("timestamp unsigned", |repo| spoil(repo, |repo| unsign(repo, "timestamp")), "metadata-unsigned", [1, 2, 2, 2]),
-    ("snapshot unsigned", |repo| spoil(repo, |repo| unsign(repo, "snapshot")), "metadata-unsigned", [1, 3, 2, 2]),
-    ("targets unsigned", |repo| spoil(repo, |repo| unsign(repo, "targets")), "metadata-unsigned", [1, 3, 3, 2]),
-    ("root unsigned", |repo| {
-        unsign(repo, "root");
-        repo.next_root();
-        repo.publish_below();
-    }, "metadata-unsigned", [1, 2, 2, 2]),
-    ("root signed by a thief", |repo| {
-        repo.keys("root", 1, &[Pair::named("thief")]);
-        repo.next_root();
-    }, "metadata-unsigned", [1, 2, 2, 2]),
-    ("root jumps", |repo| {
-        repo.set_version("root", 3);
-        let bytes = repo.put("root");
-        repo.served.insert("2.root.json".into(), bytes);
-    }, "metadata-rollback", [1, 2, 2, 2]),
-    ("root again", |repo| {
-        repo.served.insert("2.root.json".into(), repo.first_root());
-    }, "metadata-rollback", [1, 2, 2, 2]),
-    ("timestamp signed twice by one key", |repo| {
-        spoil(repo, |repo| repo.signers.get_mut("timestamp").unwrap().push(Pair::named("timestamp")));
-    }, "metadata-unsigned", [1, 2, 2, 2]),
-    ("timestamp rolled back", |repo| spoil(repo, |repo| repo.set_version("timestamp", 1)), "metadata-rollback", [1, 2, 2, 2]),
-    ("snapshot rolled back", |repo| spoil(repo, |repo| repo.set_version("snapshot", 1)), "metadata-rollback", [1, 2, 2, 2]),
-    ("targets rolled back", |repo| spoil(repo, |repo| repo.set_version("targets", 1)), "metadata-rollback", [1, 3, 2, 2]),
-    ("targets gone from the snapshot", |repo| {
-        repo.signed("snapshot")["meta"] = json!({"other.json": {"version": 9}});
-        repo.publish_snapshot();
-    }, "metadata-mismatch", [1, 3, 2, 2]),
-    ("timestamp pins no snapshot", |repo| {
-        repo.signed("timestamp")["meta"] = json!({});
-        repo.put("timestamp");
-    }, "metadata-malformed", [1, 2, 2, 2]),
+    (
+        "timestamp expired",
+        |repo| spoil(repo, |repo| repo.expire("timestamp", NOW - 1)),
+        "metadata-expired",
+        [1, 2, 2, 2],
+    ),
+    (
+        "timestamp expires now",
+        |repo| spoil(repo, |repo| repo.expire("timestamp", NOW)),
+        "metadata-expired",
+        [1, 2, 2, 2],
+    ),
+    (
+        "timestamp expires in a second",
+        |repo| spoil(repo, |repo| repo.expire("timestamp", NOW + 1)),
+        "believed",
+        [1, 3, 3, 3],
+    ),
+    (
+        "snapshot expired",
+        |repo| spoil(repo, |repo| repo.expire("snapshot", NOW)),
+        "metadata-expired",
+        [1, 3, 2, 2],
+    ),
+    (
+        "targets expired",
+        |repo| spoil(repo, |repo| repo.expire("targets", NOW)),
+        "metadata-expired",
+        [1, 3, 3, 2],
+    ),
+    (
+        "root expired",
+        |repo| {
+            repo.expire("root", NOW);
+            repo.next_root();
+            repo.publish_below();
+        },
+        "metadata-expired",
+        [2, 2, 2, 2],
+    ),
+    (
+        "timestamp unsigned",
+        |repo| spoil(repo, |repo| unsign(repo, "timestamp")),
+        "metadata-unsigned",
+        [1, 2, 2, 2],
+    ),
+    (
+        "snapshot unsigned",
+        |repo| spoil(repo, |repo| unsign(repo, "snapshot")),
+        "metadata-unsigned",
+        [1, 3, 2, 2],
+    ),
+    (
+        "targets unsigned",
+        |repo| spoil(repo, |repo| unsign(repo, "targets")),
+        "metadata-unsigned",
+        [1, 3, 3, 2],
+    ),
+    (
+        "root unsigned",
+        |repo| {
+            unsign(repo, "root");
+            repo.next_root();
+            repo.publish_below();
+        },
+        "metadata-unsigned",
+        [1, 2, 2, 2],
+    ),
+    (
+        "root signed by a thief",
+        |repo| {
+            repo.keys("root", 1, &[Pair::named("thief")]);
+            repo.next_root();
+        },
+        "metadata-unsigned",
+        [1, 2, 2, 2],
+    ),
+    (
+        "root jumps",
+        |repo| {
+            repo.set_version("root", 3);
+            let bytes = repo.put("root");
+            repo.served.insert("2.root.json".into(), bytes);
+        },
+        "metadata-rollback",
+        [1, 2, 2, 2],
+    ),
+    (
+        "root again",
+        |repo| {
+            repo.served.insert("2.root.json".into(), repo.first_root());
+        },
+        "metadata-rollback",
+        [1, 2, 2, 2],
+    ),
+    (
+        "timestamp signed twice by one key",
+        |repo| {
+            spoil(repo, |repo| repo.signers.get_mut("timestamp").unwrap().push(Pair::named("timestamp")));
+        },
+        "metadata-unsigned",
+        [1, 2, 2, 2],
+    ),
+    (
+        "timestamp rolled back",
+        |repo| spoil(repo, |repo| repo.set_version("timestamp", 1)),
+        "metadata-rollback",
+        [1, 2, 2, 2],
+    ),
+    (
+        "snapshot rolled back",
+        |repo| spoil(repo, |repo| repo.set_version("snapshot", 1)),
+        "metadata-rollback",
+        [1, 2, 2, 2],
+    ),
+    (
+        "targets rolled back",
+        |repo| spoil(repo, |repo| repo.set_version("targets", 1)),
+        "metadata-rollback",
+        [1, 3, 2, 2],
+    ),
+    (
+        "targets gone from the snapshot",
+        |repo| {
+            repo.signed("snapshot")["meta"] = json!({"other.json": {"version": 9}});
+            repo.publish_snapshot();
+        },
+        "metadata-mismatch",
+        [1, 3, 2, 2],
+    ),
+    (
+        "timestamp pins no snapshot",
+        |repo| {
+            repo.signed("timestamp")["meta"] = json!({});
+            repo.put("timestamp");
+        },
+        "metadata-malformed",
+        [1, 2, 2, 2],
+    ),
     // Mix and match: files that were never published together.
-    ("old snapshot under a new timestamp", |repo| {
-        repo.publish_below();
-        repo.served.insert("3.snapshot.json".into(), repo.served["2.snapshot.json"].clone());
-    }, "metadata-mismatch", [1, 3, 2, 2]),
-    ("old targets under a new snapshot", |repo| {
-        repo.publish_below();
-        repo.served.insert("3.targets.json".into(), repo.served["2.targets.json"].clone());
-    }, "metadata-mismatch", [1, 3, 3, 2]),
-    ("other targets of the pinned length", |repo| {
-        repo.publish_below();
-        let text = String::from_utf8(repo.served["3.targets.json"].clone()).unwrap();
-        repo.served.insert("3.targets.json".into(), text.replace("1.0.31", "1.0.32").into_bytes());
-    }, "metadata-mismatch", [1, 3, 3, 2]),
-    ("targets in place of the snapshot", |repo| {
-        repo.publish_below();
-        repo.signed("timestamp")["meta"]["snapshot.json"] = json!({"version": 3});
-        repo.put("timestamp");
-        repo.served.insert("3.snapshot.json".into(), repo.served["3.targets.json"].clone());
-    }, "metadata-malformed", [1, 3, 2, 2]),
-    ("another major specification", |repo| {
-        spoil(repo, |repo| repo.signed("timestamp")["spec_version"] = json!("2.0.0"));
-    }, "metadata-malformed", [1, 2, 2, 2]),
-    ("timestamp is no JSON", |repo| {
-        repo.served.insert("timestamp.json".into(), b"{".to_vec());
-    }, "metadata-malformed", [1, 2, 2, 2]),
-    ("timestamp absent", |repo| {
-        repo.served.remove("timestamp.json");
-    }, "metadata-absent", [1, 2, 2, 2]),
-    ("snapshot absent", |repo| {
-        repo.publish_below();
-        repo.served.remove("3.snapshot.json");
-    }, "metadata-absent", [1, 3, 2, 2]),
-    ("targets absent", |repo| {
-        repo.publish_below();
-        repo.served.remove("3.targets.json");
-    }, "metadata-absent", [1, 3, 3, 2]),
-    ("connection lost", |repo| {
-        repo.publish_below();
-        repo.broken.push("3.snapshot.json".into());
-    }, "metadata-unreachable", [1, 3, 2, 2]),
-    ("connection lost at root", |repo| {
-        repo.publish_below();
-        repo.broken.push("2.root.json".into());
-    }, "metadata-unreachable", [1, 2, 2, 2]),
-    ("root with one key under two ids", |repo| {
-        let key = Pair::named("timestamp");
-        repo.keys("timestamp", 2, &[key.clone(), key.alias("other")]);
-        repo.next_root();
-        repo.publish_below();
-    }, "metadata-key-twice", [1, 2, 2, 2]),
-    ("delegation with one key under two ids", |repo| {
-        let key = Pair::named("a");
-        spoil(repo, |repo| repo.delegate("targets", "a", &["*"], false, (2, &[key.clone(), key.alias("other")])));
-    }, "metadata-key-twice", [1, 3, 3, 2]),
-    ("endless root", |repo| endless(repo, "2.root.json", limits::ROOT_MAX_BYTES), "metadata-too-long", [1, 2, 2, 2]),
-    ("endless timestamp", |repo| endless(repo, "timestamp.json", limits::TIMESTAMP_MAX_BYTES), "metadata-too-long", [1, 2, 2, 2]),
-    ("endless snapshot", |repo| {
-        repo.publish_below();
-        let length = repo.served["3.snapshot.json"].len() as u64;
-        endless(repo, "3.snapshot.json", length);
-    }, "metadata-too-long", [1, 3, 2, 2]),
-    ("endless snapshot whose length nobody pins", |repo| {
-        repo.publish_below();
-        repo.signed("timestamp")["meta"]["snapshot.json"] = json!({"version": 3});
-        repo.put("timestamp");
-        endless(repo, "3.snapshot.json", limits::SNAPSHOT_MAX_BYTES);
-    }, "metadata-too-long", [1, 3, 2, 2]),
-    ("snapshot pinned beyond the limit", |repo| {
-        repo.publish_below();
-        repo.signed("timestamp")["meta"]["snapshot.json"] = json!({"version": 3, "length": u64::MAX});
-        repo.put("timestamp");
-        endless(repo, "3.snapshot.json", limits::SNAPSHOT_MAX_BYTES);
-    }, "metadata-too-long", [1, 3, 2, 2]),
-    ("endless targets whose length nobody pins", |repo| {
-        repo.publish_below();
-        repo.signed("snapshot")["meta"]["targets.json"] = json!({"version": 3});
-        repo.publish_snapshot();
-        endless(repo, "3.targets.json", limits::TARGETS_MAX_BYTES);
-    }, "metadata-too-long", [1, 3, 3, 2]),
+    (
+        "old snapshot under a new timestamp",
+        |repo| {
+            repo.publish_below();
+            repo.served.insert("3.snapshot.json".into(), repo.served["2.snapshot.json"].clone());
+        },
+        "metadata-mismatch",
+        [1, 3, 2, 2],
+    ),
+    (
+        "old targets under a new snapshot",
+        |repo| {
+            repo.publish_below();
+            repo.served.insert("3.targets.json".into(), repo.served["2.targets.json"].clone());
+        },
+        "metadata-mismatch",
+        [1, 3, 3, 2],
+    ),
+    (
+        "other targets of the pinned length",
+        |repo| {
+            repo.publish_below();
+            let text = String::from_utf8(repo.served["3.targets.json"].clone()).unwrap();
+            repo.served.insert("3.targets.json".into(), text.replace("1.0.31", "1.0.32").into_bytes());
+        },
+        "metadata-mismatch",
+        [1, 3, 3, 2],
+    ),
+    (
+        "targets in place of the snapshot",
+        |repo| {
+            repo.publish_below();
+            repo.signed("timestamp")["meta"]["snapshot.json"] = json!({"version": 3});
+            repo.put("timestamp");
+            repo.served.insert("3.snapshot.json".into(), repo.served["3.targets.json"].clone());
+        },
+        "metadata-malformed",
+        [1, 3, 2, 2],
+    ),
+    (
+        "another major specification",
+        |repo| {
+            spoil(repo, |repo| repo.signed("timestamp")["spec_version"] = json!("2.0.0"));
+        },
+        "metadata-malformed",
+        [1, 2, 2, 2],
+    ),
+    (
+        "timestamp is no JSON",
+        |repo| {
+            repo.served.insert("timestamp.json".into(), b"{".to_vec());
+        },
+        "metadata-malformed",
+        [1, 2, 2, 2],
+    ),
+    (
+        "timestamp absent",
+        |repo| {
+            repo.served.remove("timestamp.json");
+        },
+        "metadata-absent",
+        [1, 2, 2, 2],
+    ),
+    (
+        "snapshot absent",
+        |repo| {
+            repo.publish_below();
+            repo.served.remove("3.snapshot.json");
+        },
+        "metadata-absent",
+        [1, 3, 2, 2],
+    ),
+    (
+        "targets absent",
+        |repo| {
+            repo.publish_below();
+            repo.served.remove("3.targets.json");
+        },
+        "metadata-absent",
+        [1, 3, 3, 2],
+    ),
+    (
+        "connection lost",
+        |repo| {
+            repo.publish_below();
+            repo.broken.push("3.snapshot.json".into());
+        },
+        "metadata-unreachable",
+        [1, 3, 2, 2],
+    ),
+    (
+        "connection lost at root",
+        |repo| {
+            repo.publish_below();
+            repo.broken.push("2.root.json".into());
+        },
+        "metadata-unreachable",
+        [1, 2, 2, 2],
+    ),
+    (
+        "root with one key under two ids",
+        |repo| {
+            let key = Pair::named("timestamp");
+            repo.keys("timestamp", 2, &[key.clone(), key.alias("other")]);
+            repo.next_root();
+            repo.publish_below();
+        },
+        "metadata-key-twice",
+        [1, 2, 2, 2],
+    ),
+    (
+        "delegation with one key under two ids",
+        |repo| {
+            let key = Pair::named("a");
+            spoil(repo, |repo| {
+                repo.delegate("targets", "a", &["*"], false, (2, &[key.clone(), key.alias("other")]))
+            });
+        },
+        "metadata-key-twice",
+        [1, 3, 3, 2],
+    ),
+    (
+        "endless root",
+        |repo| endless(repo, "2.root.json", limits::ROOT_MAX_BYTES),
+        "metadata-too-long",
+        [1, 2, 2, 2],
+    ),
+    (
+        "endless timestamp",
+        |repo| endless(repo, "timestamp.json", limits::TIMESTAMP_MAX_BYTES),
+        "metadata-too-long",
+        [1, 2, 2, 2],
+    ),
+    (
+        "endless snapshot",
+        |repo| {
+            repo.publish_below();
+            let length = repo.served["3.snapshot.json"].len() as u64;
+            endless(repo, "3.snapshot.json", length);
+        },
+        "metadata-too-long",
+        [1, 3, 2, 2],
+    ),
+    (
+        "endless snapshot whose length nobody pins",
+        |repo| {
+            repo.publish_below();
+            repo.signed("timestamp")["meta"]["snapshot.json"] = json!({"version": 3});
+            repo.put("timestamp");
+            endless(repo, "3.snapshot.json", limits::SNAPSHOT_MAX_BYTES);
+        },
+        "metadata-too-long",
+        [1, 3, 2, 2],
+    ),
+    (
+        "snapshot pinned beyond the limit",
+        |repo| {
+            repo.publish_below();
+            repo.signed("timestamp")["meta"]["snapshot.json"] = json!({"version": 3, "length": u64::MAX});
+            repo.put("timestamp");
+            endless(repo, "3.snapshot.json", limits::SNAPSHOT_MAX_BYTES);
+        },
+        "metadata-too-long",
+        [1, 3, 2, 2],
+    ),
+    (
+        "endless targets whose length nobody pins",
+        |repo| {
+            repo.publish_below();
+            repo.signed("snapshot")["meta"]["targets.json"] = json!({"version": 3});
+            repo.publish_snapshot();
+            endless(repo, "3.targets.json", limits::TARGETS_MAX_BYTES);
+        },
+        "metadata-too-long",
+        [1, 3, 3, 2],
+    ),
 ];
 
 fn spoil(repo: &mut Repo, fault: impl FnOnce(&mut Repo)) {
@@ -395,7 +587,11 @@ const ROTATIONS: &[Rotation] = &[
     ("3 of 5, one rotated", &[(&[0, 1, 2, 3, 4], 3, &[0, 2, 4]), (&[0, 1, 3, 4, 5], 3, &[0, 4, 1])], true),
     (
         "3 of 5, all rotated",
-        &[(&[0, 1, 2, 3, 4], 3, &[0, 2, 4]), (&[5, 6, 7, 8, 9], 3, &[0, 2, 4, 5, 6, 7]), (&[5, 6, 7, 8, 9], 3, &[5, 6, 7])],
+        &[
+            (&[0, 1, 2, 3, 4], 3, &[0, 2, 4]),
+            (&[5, 6, 7, 8, 9], 3, &[0, 2, 4, 5, 6, 7]),
+            (&[5, 6, 7, 8, 9], 3, &[5, 6, 7]),
+        ],
         true,
     ),
     ("threshold up", &[(&[1, 2, 3], 1, &[1]), (&[1, 2, 3], 2, &[1, 2])], true),
@@ -411,7 +607,8 @@ const ROTATIONS: &[Rotation] = &[
 #[test]
 fn roots_follow_one_another_only_by_both_thresholds() {
     let all: Vec<Pair> = (0..10).map(|number| Pair::named(&format!("rotation-{number}"))).collect();
-    let pick = |numbers: &[usize]| -> Vec<Pair> { numbers.iter().map(|number| all[*number].clone()).collect() };
+    let pick =
+        |numbers: &[usize]| -> Vec<Pair> { numbers.iter().map(|number| all[*number].clone()).collect() };
     for (name, roots, is_believed) in ROTATIONS {
         let mut repo = Repo::new();
         for (number, (keys, threshold, signers)) in roots.iter().enumerate() {
@@ -439,7 +636,8 @@ fn other_roles_need_the_threshold_of_the_newest_root() {
         (&[0, 1, 2, 3, 4], 3, &[2, 3, 4], "believed"),
     ];
     let all: Vec<Pair> = (0..6).map(|number| Pair::named(&format!("rotation-{number}"))).collect();
-    let pick = |numbers: &[usize]| -> Vec<Pair> { numbers.iter().map(|number| all[*number].clone()).collect() };
+    let pick =
+        |numbers: &[usize]| -> Vec<Pair> { numbers.iter().map(|number| all[*number].clone()).collect() };
     for role in ["timestamp", "snapshot", "targets"] {
         for (keys, threshold, signers, expected) in cases {
             let (mut repo, mut store) = begin();
@@ -543,28 +741,55 @@ fn key_types_of_the_specification_verify() {
 }
 
 /// Delegations (from, to, paths, terminating), the path looked for, roles in the order asked for, who has it.
-type Graph = (&'static [(&'static str, &'static str, &'static [&'static str], bool)], &'static str, &'static [&'static str]);
+type Graph = (
+    &'static [(&'static str, &'static str, &'static [&'static str], bool)],
+    &'static str,
+    &'static [&'static str],
+);
 
 const ANY: &[&str] = &["*"];
 const GRAPHS: &[Graph] = &[
     (&[("targets", "A", ANY, false)], "missing", &["A"]),
-    (&[("targets", "A", ANY, false), ("targets", "B", ANY, false), ("B", "C", ANY, false)], "missing", &["A", "B", "C"]),
     (
-        &[("targets", "A", ANY, false), ("targets", "B", ANY, false), ("A", "C", ANY, false), ("A", "D", ANY, false)],
+        &[("targets", "A", ANY, false), ("targets", "B", ANY, false), ("B", "C", ANY, false)],
+        "missing",
+        &["A", "B", "C"],
+    ),
+    (
+        &[
+            ("targets", "A", ANY, false),
+            ("targets", "B", ANY, false),
+            ("A", "C", ANY, false),
+            ("A", "D", ANY, false),
+        ],
         "missing",
         &["A", "C", "D", "B"],
     ),
     (
-        &[("targets", "A", ANY, false), ("targets", "B", ANY, false), ("A", "C", ANY, true), ("A", "D", ANY, false)],
+        &[
+            ("targets", "A", ANY, false),
+            ("targets", "B", ANY, false),
+            ("A", "C", ANY, true),
+            ("A", "D", ANY, false),
+        ],
         "missing",
         &["A", "C"],
     ),
     (
-        &[("targets", "A", ANY, false), ("targets", "B", ANY, false), ("A", "C", ANY, true), ("C", "D", ANY, false)],
+        &[
+            ("targets", "A", ANY, false),
+            ("targets", "B", ANY, false),
+            ("A", "C", ANY, true),
+            ("C", "D", ANY, false),
+        ],
         "missing",
         &["A", "C", "D"],
     ),
-    (&[("targets", "A", &["*.py"], true), ("targets", "B", ANY, false), ("A", "C", ANY, false)], "missing", &["B"]),
+    (
+        &[("targets", "A", &["*.py"], true), ("targets", "B", ANY, false), ("A", "C", ANY, false)],
+        "missing",
+        &["B"],
+    ),
     (
         &[
             ("targets", "A", ANY, false),
@@ -576,7 +801,16 @@ const GRAPHS: &[Graph] = &[
         "missing",
         &["A", "B", "C", "D"],
     ),
-    (&[("targets", "A", ANY, false), ("targets", "B", ANY, false), ("B", "C", ANY, false), ("A", "C", ANY, false)], "missing", &["A", "C", "B"]),
+    (
+        &[
+            ("targets", "A", ANY, false),
+            ("targets", "B", ANY, false),
+            ("B", "C", ANY, false),
+            ("A", "C", ANY, false),
+        ],
+        "missing",
+        &["A", "C", "B"],
+    ),
     // `*` does not cross `/`.
     (&[("targets", "A", ANY, false), ("targets", "B", &["*/*"], false)], "dir/missing", &["B"]),
     // Top-level names are the root's to give.
@@ -668,11 +902,19 @@ const ROLE_FAULTS: &[RoleFault] = &[
     ("no fault", |_| {}, "believed"),
     ("expired", |repo| repo.expire("A", NOW), "metadata-expired"),
     ("signed by one of two", |repo| repo.signers.get_mut("A").unwrap().truncate(1), "metadata-unsigned"),
-    ("one key under two ids below", |repo| {
-        let key = Pair::named("below");
-        repo.delegate("A", "below", &["other"], false, (2, &[key.clone(), key.alias("other")]));
-    }, "metadata-key-twice"),
-    ("a pattern that is none", |repo| repo.delegate("A", "below", &["[a"], false, (1, &pairs("b", 1))), "metadata-malformed"),
+    (
+        "one key under two ids below",
+        |repo| {
+            let key = Pair::named("below");
+            repo.delegate("A", "below", &["other"], false, (2, &[key.clone(), key.alias("other")]));
+        },
+        "metadata-key-twice",
+    ),
+    (
+        "a pattern that is none",
+        |repo| repo.delegate("A", "below", &["[a"], false, (1, &pairs("b", 1))),
+        "metadata-malformed",
+    ),
 ];
 
 #[test]

@@ -1,8 +1,8 @@
 //! Contact with the service: checks, first contact under a wrong clock, renewal and recovery.
 
 use super::Agent;
-use crate::clock;
 use crate::checkin::{self, Asker, Checkin, Unanswered};
+use crate::clock;
 use crate::enroll::{self, Way};
 use crate::error::DeviceError;
 use crate::identity::Identity;

@@ -6,7 +6,9 @@ use crate::checkin::{self, Unanswered};
 use crate::fetch::Fetch;
 use crate::health;
 use crate::survey::{self, in_words};
-use holdfast_decide::device::{CheckFailure, Event, FetchEnd, FetchFailure, Fetched, HealthVerdict, Slot, Source};
+use holdfast_decide::device::{
+    CheckFailure, Event, FetchEnd, FetchFailure, Fetched, HealthVerdict, Slot, Source,
+};
 use holdfast_proto::manifest::{Artefact, Manifest};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -46,7 +48,13 @@ impl Agent {
         surveyed.map_or_else(|error| Event::SurveyFailed { detail: in_words(&error) }, Event::Surveyed)
     }
 
-    pub(super) fn fetch(&mut self, artefact: &Artefact, source: &Source, target: Slot, until_ms: u64) -> Fetched {
+    pub(super) fn fetch(
+        &mut self,
+        artefact: &Artefact,
+        source: &Source,
+        target: Slot,
+        until_ms: u64,
+    ) -> Fetched {
         let nothing = |failure| Fetched { bytes: 0, end: FetchEnd::Failed(failure) };
         if let Err(error) = self.ready() {
             return nothing(FetchFailure::Storage { detail: in_words(&error) });

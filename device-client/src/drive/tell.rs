@@ -17,12 +17,19 @@ impl Agent {
         if !self.reached || self.machine.record().state != State::Idle {
             return;
         }
-        let told: Option<(String, Running)> = files::read_json(&self.config.state("told.json")).unwrap_or_default();
+        let told: Option<(String, Running)> =
+            files::read_json(&self.config.state("told.json")).unwrap_or_default();
         if told == Some((self.machine.booted().boot_id.clone(), self.machine.running())) {
             return;
         }
         let progress = self.machine.progress();
-        self.report(ReportFacts { assignment: None, progress, transfer: None, detail: None, evidence: false });
+        self.report(ReportFacts {
+            assignment: None,
+            progress,
+            transfer: None,
+            detail: None,
+            evidence: false,
+        });
     }
 
     /// Queues a report; what cannot be queued is lost with a word in the log, and stops nothing.

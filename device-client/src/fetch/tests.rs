@@ -24,7 +24,8 @@ impl World {
         let (folder, server) = (tempfile::tempdir().unwrap(), BlobServer::start());
         let (old, new) = (firmware(old), firmware(new));
         let block_root = server.put(&new);
-        let artefact = Artefact { name: "rootfs".into(), length: new.len() as u64, sha256: digest(&new), block_root };
+        let artefact =
+            Artefact { name: "rootfs".into(), length: new.len() as u64, sha256: digest(&new), block_root };
         let world = Self { folder, server, old, new, artefact };
         world.installer().open_for_writing(Slot::A, "rootfs").unwrap().write_all(&world.old).unwrap();
         world
@@ -70,7 +71,12 @@ impl World {
         self.fetch_into(self.installer().as_ref(), until_ms, run)
     }
 
-    fn fetch_into(&self, installer: &dyn Installer, until_ms: u64, run: impl FnOnce(Fetch<'_>) -> Fetched) -> Fetched {
+    fn fetch_into(
+        &self,
+        installer: &dyn Installer,
+        until_ms: u64,
+        run: impl FnOnce(Fetch<'_>) -> Fetched,
+    ) -> Fetched {
         let service = self.server.service();
         let mut meter = Meter::open(self.folder.path().join("link.json"), None, None);
         run(Fetch { service: &service, installer, meter: &mut meter, target: Slot::B, until_ms, now: 0 })
@@ -153,7 +159,10 @@ fn a_fetch_yields_at_its_instant_and_goes_on_later() {
     let world = World::small();
     assert_eq!(world.fetch(0, |fetch| fetch.full(&world.artefact)).end, FetchEnd::Yielded);
     let plan = world.plan(Codec::Bsdiff, |_| {});
-    assert_eq!(world.fetch(0, |fetch| fetch.by_plan(&world.artefact, &plan, RAM_BYTES)).end, FetchEnd::Yielded);
+    assert_eq!(
+        world.fetch(0, |fetch| fetch.by_plan(&world.artefact, &plan, RAM_BYTES)).end,
+        FetchEnd::Yielded
+    );
     assert_eq!(world.delta(&plan).end, FetchEnd::Whole);
 }
 
@@ -198,7 +207,10 @@ fn what_is_gone_busy_or_other_than_signed_is_named() {
     world.server.put_as(world.artefact.sha256, &other);
     assert!(matches!(failure(&world.full()), FetchFailure::DigestMismatch { .. }));
     world.server.put_as(world.artefact.block_root, &[0; 64]);
-    assert!(matches!(failure(&world.full()), FetchFailure::DigestMismatch { .. }), "a list that nobody signed");
+    assert!(
+        matches!(failure(&world.full()), FetchFailure::DigestMismatch { .. }),
+        "a list that nobody signed"
+    );
 }
 
 #[test]
@@ -208,13 +220,17 @@ fn a_full_disk_is_told_as_that_and_once_there_is_room_it_goes_on() {
     std::fs::create_dir(&disk).unwrap();
     let mounted = SmallDisk::mount(&disk, "200k");
     let installer = world.installer_in(&disk);
-    let full = |installer: &dyn Installer| world.fetch_into(installer, u64::MAX, |fetch| fetch.full(&world.artefact));
+    let full = |installer: &dyn Installer| {
+        world.fetch_into(installer, u64::MAX, |fetch| fetch.full(&world.artefact))
+    };
     assert!(matches!(failure(&full(installer.as_ref())), FetchFailure::NoSpace { .. }));
     let plan = world.plan(Codec::Bsdiff, |_| {});
-    let patched = world.fetch_into(installer.as_ref(), u64::MAX, |fetch| fetch.by_plan(&world.artefact, &plan, RAM_BYTES));
+    let patched = world
+        .fetch_into(installer.as_ref(), u64::MAX, |fetch| fetch.by_plan(&world.artefact, &plan, RAM_BYTES));
     assert!(matches!(failure(&patched), FetchFailure::NoSpace { .. }));
     drop(installer);
-    let grown = std::process::Command::new("mount").args(["-o", "remount,size=4m"]).arg(&disk).status().unwrap();
+    let grown =
+        std::process::Command::new("mount").args(["-o", "remount,size=4m"]).arg(&disk).status().unwrap();
     assert!(grown.success());
     assert_eq!(full(world.installer_in(&disk).as_ref()).end, FetchEnd::Whole);
     drop(mounted);
@@ -233,6 +249,9 @@ fn a_budget_that_is_used_up_makes_a_fetch_wait() {
         until_ms: u64::MAX,
         now: 0,
     };
-    assert!(matches!(failure(&fetch.full(&world.artefact)), FetchFailure::Offline { retry_after_ms: Some(1..) }));
+    assert!(matches!(
+        failure(&fetch.full(&world.artefact)),
+        FetchFailure::Offline { retry_after_ms: Some(1..) }
+    ));
     assert_eq!(world.server.served(), 0);
 }

@@ -159,7 +159,10 @@ pub(crate) fn is_certificate_refusal(error: &DeviceError) -> bool {
 
 /// Whether the service says, in TLS, that this device's certificate has ended.
 pub(crate) fn is_told_expired(error: &DeviceError) -> bool {
-    matches!(tls_error(error), Some(rustls::Error::AlertReceived(rustls::AlertDescription::CertificateExpired)))
+    matches!(
+        tls_error(error),
+        Some(rustls::Error::AlertReceived(rustls::AlertDescription::CertificateExpired))
+    )
 }
 
 fn tls_error(error: &DeviceError) -> Option<&rustls::Error> {
@@ -170,7 +173,8 @@ fn tls_error(error: &DeviceError) -> Option<&rustls::Error> {
             Some(ureq::Error::Io(io)) => Some(io),
             _ => error.downcast_ref::<std::io::Error>(),
         };
-        let inner = io.and_then(std::io::Error::get_ref).and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let inner =
+            io.and_then(std::io::Error::get_ref).and_then(|inner| inner.downcast_ref::<rustls::Error>());
         if let Some(tls) = inner.or_else(|| error.downcast_ref::<rustls::Error>()) {
             return Some(tls);
         }

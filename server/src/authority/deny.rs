@@ -26,7 +26,11 @@ pub async fn deny(state: &AppState, operator: &Operator, request: DenyEk) -> Res
     };
     tx!(state.db, "authority.deny", |tx| {
         if sql::denial_insert(tx, &operator.tenant, &denial).await? {
-            let entry = operator.did("authority.ek-deny", resource(denial.kind, &denial.value), denial.reason.as_str());
+            let entry = operator.did(
+                "authority.ek-deny",
+                resource(denial.kind, &denial.value),
+                denial.reason.as_str(),
+            );
             audit::append(tx, &entry, now).await?;
         }
         Ok::<_, Refusal>(())
@@ -50,7 +54,13 @@ pub async fn allow(state: &AppState, operator: &Operator, kind: &str, value: &st
 }
 
 /// For `device`: the key of a device whose life has ended, in the transaction that ends it.
-pub async fn deny_key(tx: &mut Tx, operator: &Operator, ek: &Digest, reason: &str, now: i64) -> Result<(), Error> {
+pub async fn deny_key(
+    tx: &mut Tx,
+    operator: &Operator,
+    ek: &Digest,
+    reason: &str,
+    now: i64,
+) -> Result<(), Error> {
     let denial = EkDenial {
         kind: DenialKind::Ek,
         value: ek.to_hex(),
@@ -60,7 +70,13 @@ pub async fn deny_key(tx: &mut Tx, operator: &Operator, ek: &Digest, reason: &st
     };
     if sql::denial_insert(tx, &operator.tenant, &denial).await? {
         let what = resource(denial.kind, &denial.value);
-        let entry = Entry::done(&operator.tenant, operator.actor(), "authority.ek-deny", what, denial.reason.as_str());
+        let entry = Entry::done(
+            &operator.tenant,
+            operator.actor(),
+            "authority.ek-deny",
+            what,
+            denial.reason.as_str(),
+        );
         audit::append(tx, &entry, now).await?;
     }
     Ok(())
@@ -74,7 +90,9 @@ fn resource(kind: DenialKind, value: &str) -> String {
 fn normal(kind: DenialKind, text: &str) -> Result<String, Refusal> {
     let text = text.trim();
     let (found, form) = match kind {
-        DenialKind::Ek => (text.parse::<Digest>().ok().map(|ek| ek.to_hex()), "an EK is denied by 64 lower-case hex digits"),
+        DenialKind::Ek => {
+            (text.parse::<Digest>().ok().map(|ek| ek.to_hex()), "an EK is denied by 64 lower-case hex digits")
+        }
         DenialKind::CertificateSerial => (serial_number(text), "a serial number is 1 to 40 hex digits"),
         DenialKind::Firmware => {
             let form = "firmware is denied as MANUFACTURER:FROM-TO, versions of up to 16 hex digits each, FROM not above TO";
@@ -96,7 +114,8 @@ pub fn firmware_range(text: &str) -> Option<FirmwareRange> {
     let (manufacturer, versions) = text.rsplit_once(':')?;
     let (from, to) = versions.split_once('-')?;
     let version = |text: &str| u64::from_str_radix(text, 16).ok();
-    let range = FirmwareRange { manufacturer: manufacturer.parse().ok()?, from: version(from)?, to: version(to)? };
+    let range =
+        FirmwareRange { manufacturer: manufacturer.parse().ok()?, from: version(from)?, to: version(to)? };
     (range.from <= range.to).then_some(range)
 }
 

@@ -40,7 +40,10 @@ pub async fn add_ek_root(
 /// What is refused whatever else it shows.
 #[utoipa::path(get, path = "/api/v1/authorities/ek-denials", tag = "authorities",
     responses((status = 200, body = Page<EkDenial>)))]
-pub async fn list_ek_denials(State(state): State<AppState>, operator: Operator) -> Answer<Json<Page<EkDenial>>> {
+pub async fn list_ek_denials(
+    State(state): State<AppState>,
+    operator: Operator,
+) -> Answer<Json<Page<EkDenial>>> {
     let items = ops::denials(&mut state.db.read().await?, &operator.tenant).await?;
     Ok(Json(Page { items, next: None }))
 }

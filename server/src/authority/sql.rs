@@ -115,7 +115,12 @@ pub(super) async fn denial_insert(tx: &mut Tx, tenant: &str, denial: &EkDenial) 
 }
 
 /// False: there was none.
-pub(super) async fn denial_delete(tx: &mut Tx, tenant: &str, kind: DenialKind, value: &str) -> Result<bool, Error> {
+pub(super) async fn denial_delete(
+    tx: &mut Tx,
+    tenant: &str,
+    kind: DenialKind,
+    value: &str,
+) -> Result<bool, Error> {
     let done = sqlx::query("DELETE FROM ek_denials WHERE tenant_id = $1 AND kind = $2 AND value = $3")
         .bind(tenant)
         .bind(crate::db::json(&kind))

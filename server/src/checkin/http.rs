@@ -17,7 +17,11 @@ use holdfast_proto::state::{NONCE_HEADER, STATE_MAX_BYTES, StateAnswer};
 /// What the service wants of this device. 304 while the ETag holds; the nonce header is outside of it.
 #[utoipa::path(get, path = "/v1/state", tag = "device",
     responses((status = 200, body = StateAnswer), (status = 304, description = "nothing new")))]
-pub async fn state(State(state): State<AppState>, device: Device, headers: HeaderMap) -> Result<Response, Refusal> {
+pub async fn state(
+    State(state): State<AppState>,
+    device: Device,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
     let poll = ops::poll(&state, &device).await?;
     let nonce = HeaderValue::try_from(Bytes(poll.nonce.to_vec()).to_base64()).map_err(Refusal::internal)?;
     let etag = poll.etag.clone();
@@ -28,7 +32,10 @@ pub async fn state(State(state): State<AppState>, device: Device, headers: Heade
         let answer = ops::answer(&state, &device, poll).await?;
         let bytes = serde_json::to_vec(&answer).map_err(Refusal::internal)?;
         if bytes.len() > STATE_MAX_BYTES {
-            return Err(Refusal::internal(format!("a state answer of {} bytes is above its cap", bytes.len())));
+            return Err(Refusal::internal(format!(
+                "a state answer of {} bytes is above its cap",
+                bytes.len()
+            )));
         }
         ([(header::CONTENT_TYPE, "application/json".to_owned()), (header::ETAG, etag)], bytes).into_response()
     };

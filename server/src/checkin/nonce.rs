@@ -33,7 +33,8 @@ impl NonceKey {
     pub fn is_fresh(&self, nonce: &[u8], device: &str, (oldest, newest): (i64, i64), now: i64) -> bool {
         let first = oldest.max(newest - SEQUENCES).max(0);
         (first..=newest).any(|sequence| {
-            (0..=WINDOWS).any(|back| self.mac(device, sequence, now / WINDOW_S - back).verify_slice(nonce).is_ok())
+            (0..=WINDOWS)
+                .any(|back| self.mac(device, sequence, now / WINDOW_S - back).verify_slice(nonce).is_ok())
         })
     }
 

@@ -62,7 +62,9 @@ pub async fn poll(state: &AppState, device: &Device) -> Result<Poll, Refusal> {
         state.leases.renew(id, served.epoch, served.sequence, now + served.lease_s);
     }
     state.seen.note(id, now);
-    let word = served.as_ref().map_or(String::new(), |s| format!("{}.{}.{:?}.{}", s.epoch, s.sequence, s.word, s.attempt));
+    let word = served
+        .as_ref()
+        .map_or(String::new(), |s| format!("{}.{}.{:?}.{}", s.epoch, s.sequence, s.word, s.attempt));
     let digest = crate::repo::publish::sha256(format!("{word}|{timestamp}|{poll_after_s}").as_bytes());
     Ok(Poll {
         etag: format!("\"{}\"", &digest.to_hex()[..32]),
@@ -96,7 +98,12 @@ pub async fn answer(state: &AppState, device: &Device, poll: Poll) -> Result<Sta
 }
 
 /// Takes a report: signature, then sequence, then evidence, then what it means for the assignment.
-pub async fn report(state: &AppState, device: &Device, body: &[u8], signature: &[u8]) -> Result<ReportAccepted, Refusal> {
+pub async fn report(
+    state: &AppState,
+    device: &Device,
+    body: &[u8],
+    signature: &[u8],
+) -> Result<ReportAccepted, Refusal> {
     if body.len() > REPORT_MAX_BYTES {
         let detail = format!("a report has at most {REPORT_MAX_BYTES} bytes, this one {}", body.len());
         return Err(Refusal::new(Kind::TooLarge, "report-too-large", detail));
@@ -129,7 +136,9 @@ pub async fn report(state: &AppState, device: &Device, body: &[u8], signature: &
         }
         let running = Some(release.as_str()).filter(|name| !name.is_empty());
         device::ops::record_running(tx, tenant, id, (running, &report.running.slot), now).await?;
-        for (role, version) in [("timestamp", report.versions.timestamp), ("snapshot", report.versions.snapshot)] {
+        for (role, version) in
+            [("timestamp", report.versions.timestamp), ("snapshot", report.versions.snapshot)]
+        {
             // A hostile device cannot push versions beyond what a restored clock would give.
             let cap = (now.max(0) as u64) + YEAR_S;
             behind |= state.repo.note_seen(tx, role, version.min(cap)).await?;
@@ -148,7 +157,8 @@ pub async fn report(state: &AppState, device: &Device, body: &[u8], signature: &
 const YEAR_S: u64 = 365 * 86_400;
 
 fn check_signature(device: &Device, body: &[u8], signature: &[u8]) -> Result<(), Refusal> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(&device.certificate_der).map_err(Refusal::internal)?;
+    let (_, certificate) =
+        x509_parser::parse_x509_certificate(&device.certificate_der).map_err(Refusal::internal)?;
     let key: &[u8] = &certificate.tbs_certificate.subject_pki.subject_public_key.data;
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key)
         .verify(&report_message(body), signature)
@@ -176,16 +186,20 @@ async fn weigh(
     }
     let rebooted = armed.as_ref().is_some_and(|armed| armed.boot_id != report.boot_id);
     let claimed = rebooted.then_some(EvidenceLevel::Claimed);
-    let Some(ak) = device::ops::ak_public(tx, &device.tenant, id).await?.filter(|_| evidence.quote.is_some()) else {
+    let Some(ak) = device::ops::ak_public(tx, &device.tenant, id).await?.filter(|_| evidence.quote.is_some())
+    else {
         return Ok((claimed, None));
     };
     let digest = match &armed {
         Some(armed) => release::booted_digest(tx, &device.tenant, &armed.hardware, &armed.release).await?,
         None => None,
     };
-    let booted = armed.as_ref().zip(digest.as_ref()).filter(|(armed, _)| armed.reset_count >= 0).map(|(armed, digest)| {
-        attest::tpm2::report::BootedExpectation { reset_count_at_arming: armed.reset_count as u32, digest: &digest.0 }
-    });
+    let booted = armed.as_ref().zip(digest.as_ref()).filter(|(armed, _)| armed.reset_count >= 0).map(
+        |(armed, digest)| attest::tpm2::report::BootedExpectation {
+            reset_count_at_arming: armed.reset_count as u32,
+            digest: &digest.0,
+        },
+    );
     let is_confirmation = matches!(report.progress, Progress::Confirmed);
     let expected = |booted| attest::tpm2::Expected {
         ak_public: &ak,
@@ -240,4 +254,3 @@ pub async fn floors(tx: &mut Tx, tenant: &str) -> Result<BTreeMap<String, (i64, 
     let rows = sql::floors(tx, tenant).await?;
     Ok(rows.into_iter().map(|(device, floor, assignment)| (device, (floor, assignment))).collect())
 }
-

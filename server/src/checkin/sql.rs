@@ -12,11 +12,13 @@ pub(super) struct Last {
 }
 
 pub(super) async fn last(tx: &mut Tx, tenant: &str, device: &str) -> Result<Option<Last>, Error> {
-    let row = sqlx::query("SELECT sequence, reset_count FROM device_report WHERE tenant_id = $1 AND device_id = $2")
-        .bind(tenant)
-        .bind(device)
-        .fetch_optional(tx.conn())
-        .await?;
+    let row = sqlx::query(
+        "SELECT sequence, reset_count FROM device_report WHERE tenant_id = $1 AND device_id = $2",
+    )
+    .bind(tenant)
+    .bind(device)
+    .fetch_optional(tx.conn())
+    .await?;
     row.map(|row| Ok(Last { sequence: row.try_get(0)?, reset_count: row.try_get(1)? })).transpose()
 }
 
@@ -32,7 +34,13 @@ pub(super) struct Facts<'a> {
 }
 
 /// Stores a report's facts if its sequence is above the one before; false otherwise.
-pub(super) async fn store(tx: &mut Tx, tenant: &str, device: &str, facts: &Facts<'_>, now: i64) -> Result<bool, Error> {
+pub(super) async fn store(
+    tx: &mut Tx,
+    tenant: &str,
+    device: &str,
+    facts: &Facts<'_>,
+    now: i64,
+) -> Result<bool, Error> {
     let done = sqlx::query(
         "INSERT INTO device_report (tenant_id, device_id, sequence, boot_id, release, floor, ram_bytes, reset_count, \
          assignment, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (tenant_id, device_id) DO UPDATE \

@@ -13,8 +13,8 @@ use crate::refusal::Refusal;
 use crate::state::AppState;
 use holdfast_decide::access::{DeviceActor, Selector, Standing, device_label, is_label_key, is_label_value};
 use holdfast_proto::api::device::{Device, DeviceState, RegisterDevice, Tier};
-use holdfast_proto::{Digest, TenantId};
 use holdfast_proto::blob::ManufactureRecord;
+use holdfast_proto::{Digest, TenantId};
 use sha2::Digest as _;
 use std::collections::BTreeMap;
 use x509_parser::prelude::FromDer as _;
@@ -285,7 +285,8 @@ pub(crate) async fn create_approved(
 ) -> Result<String, Error> {
     let id = crate::chance::id("dev", now);
     let claimed_ek_hash = ek_hash.map(|hash| hash.to_hex());
-    let new = NewDevice { id: &id, serial, model, labels, claimed_ek_hash, claimed_ak_name: None, created_by };
+    let new =
+        NewDevice { id: &id, serial, model, labels, claimed_ek_hash, claimed_ak_name: None, created_by };
     sql::insert(tx, tenant, &new, now).await?;
     Ok(id)
 }
@@ -417,11 +418,17 @@ pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), Refu
         return Err(Refusal::invalid("too-many-labels", format!("at most {MAX_LABELS} labels")));
     }
     if labels.contains_key("id") {
-        return Err(Refusal::invalid("reserved-label", "`id` is the record's own: selectors know it without a label"));
+        return Err(Refusal::invalid(
+            "reserved-label",
+            "`id` is the record's own: selectors know it without a label",
+        ));
     }
     // The site is a fact of the record, and a level of the hierarchy that access is decided by.
     if let Some(site) = labels.get("site").filter(|site| !holdfast_proto::id::is_segment(site)) {
-        let text = format!("`{}` is no site: 1 to 128 of a to z, 0 to 9, dot, underscore, hyphen", audit::printable(site));
+        let text = format!(
+            "`{}` is no site: 1 to 128 of a to z, 0 to 9, dot, underscore, hyphen",
+            audit::printable(site)
+        );
         return Err(Refusal::invalid("malformed-label", text));
     }
     let bad = labels.iter().find(|(key, value)| !is_label_key(key) || !is_label_value(value));

@@ -54,7 +54,10 @@ fn missing(column: &str) -> sqlx::Error {
 
 fn clock(row: &AnyRow) -> Result<Option<Clock>, sqlx::Error> {
     let Some(text) = row.try_get::<Option<String>, _>("tpm_clock")? else { return Ok(None) };
-    let wrong = |source: serde_json::Error| sqlx::Error::ColumnDecode { index: "tpm_clock".into(), source: source.into() };
+    let wrong = |source: serde_json::Error| sqlx::Error::ColumnDecode {
+        index: "tpm_clock".into(),
+        source: source.into(),
+    };
     serde_json::from_str(&text).map(Some).map_err(wrong)
 }
 
@@ -363,7 +366,8 @@ pub(super) async fn set_last_seen(tx: &mut Tx, tenant: &str, id: &str, at: i64) 
 
 /// TPM2B_PUBLIC of the AK that the device last proved; `None` without a TPM.
 pub(super) async fn ak_public(tx: &mut Tx, tenant: &str, id: &str) -> Result<Option<Vec<u8>>, Error> {
-    let query = sqlx::query("SELECT ak_public FROM devices WHERE tenant_id = $1 AND id = $2").bind(tenant).bind(id);
+    let query =
+        sqlx::query("SELECT ak_public FROM devices WHERE tenant_id = $1 AND id = $2").bind(tenant).bind(id);
     Ok(query.fetch_optional(tx.conn()).await?.map(|row| row.try_get(0)).transpose()?.flatten())
 }
 

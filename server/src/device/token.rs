@@ -147,7 +147,9 @@ pub struct TokenFacts {
 
 /// What is known of the token of that id.
 pub async fn facts(tx: &mut Tx, tenant: &str, id: &str) -> Result<Option<TokenFacts>, Error> {
-    let query = sqlx::query("SELECT device_id, expires_at, spent_at FROM join_tokens WHERE tenant_id = $1 AND id = $2");
+    let query = sqlx::query(
+        "SELECT device_id, expires_at, spent_at FROM join_tokens WHERE tenant_id = $1 AND id = $2",
+    );
     let Some(row) = query.bind(tenant).bind(id).fetch_optional(tx.conn()).await? else { return Ok(None) };
     let spent = row.try_get::<Option<i64>, _>(2)?.is_some();
     Ok(Some(TokenFacts { device: row.try_get(0)?, expires_at: row.try_get(1)?, spent }))

@@ -29,17 +29,24 @@ pub async fn list(
 /// An attempt with everything that it was decided from.
 pub async fn show(state: &AppState, operator: &Operator, id: &str) -> Result<EvidenceRecord, Refusal> {
     let mut tx = state.db.read().await?;
-    let attempt = sql::attempt_by_id(&mut tx, &operator.tenant, id).await?.ok_or_else(|| no_enrollment(id))?;
+    let attempt =
+        sql::attempt_by_id(&mut tx, &operator.tenant, id).await?.ok_or_else(|| no_enrollment(id))?;
     record(&mut tx, &operator.tenant, attempt).await
 }
 
 /// The evidence behind a device's newest certificate.
-pub async fn evidence_of_device(state: &AppState, operator: &Operator, id: &str) -> Result<EvidenceRecord, Refusal> {
+pub async fn evidence_of_device(
+    state: &AppState,
+    operator: &Operator,
+    id: &str,
+) -> Result<EvidenceRecord, Refusal> {
     let mut tx = state.db.read().await?;
     let known = device::ops::by_id(&mut tx, &operator.tenant, id).await?;
     let none = |what: &str| Refusal::not_found(format_args!("{what} `{}`", audit::printable(id)));
     known.ok_or_else(|| none("device"))?;
-    let attempt = sql::attempt_of_device(&mut tx, &operator.tenant, id).await?.ok_or_else(|| none("evidence yet of device"))?;
+    let attempt = sql::attempt_of_device(&mut tx, &operator.tenant, id)
+        .await?
+        .ok_or_else(|| none("evidence yet of device"))?;
     record(&mut tx, &operator.tenant, attempt).await
 }
 
@@ -47,7 +54,8 @@ async fn record(tx: &mut Tx, tenant: &str, attempt: Attempt) -> Result<EvidenceR
     let mut inputs = Vec::with_capacity(attempt.inputs.len());
     for input in attempt.inputs {
         let bytes = sql::input(tx, tenant, input.sha256).await?;
-        let bytes = bytes.ok_or_else(|| Refusal::internal(format!("the evidence input {} is gone", input.sha256)))?;
+        let bytes =
+            bytes.ok_or_else(|| Refusal::internal(format!("the evidence input {} is gone", input.sha256)))?;
         inputs.push(EvidenceInput { name: input.name, sha256: input.sha256, bytes: Bytes(bytes) });
     }
     Ok(EvidenceRecord {
@@ -63,7 +71,12 @@ async fn record(tx: &mut Tx, tenant: &str, attempt: Attempt) -> Result<EvidenceR
 }
 
 /// Says that this EK is this serial's device: bound to both, used by the device's next attempt.
-pub async fn approve(state: &AppState, operator: &Operator, id: &str, body: &ApproveEnrollment) -> Result<Enrollment, Refusal> {
+pub async fn approve(
+    state: &AppState,
+    operator: &Operator,
+    id: &str,
+    body: &ApproveEnrollment,
+) -> Result<Enrollment, Refusal> {
     device::ops::check_labels(&body.labels)?;
     let now = state.now();
     tx!(state.db, "enrollment.approve", |tx| {
@@ -80,12 +93,25 @@ pub async fn approve(state: &AppState, operator: &Operator, id: &str, body: &App
         }
         let mut attempt = before;
         attempt.labels.clone_from(&body.labels);
-        change(tx, operator, attempt, ("enrollment.approve", EnrollmentState::Approved), (None, &body.reason), now).await
+        change(
+            tx,
+            operator,
+            attempt,
+            ("enrollment.approve", EnrollmentState::Approved),
+            (None, &body.reason),
+            now,
+        )
+        .await
     })
 }
 
 /// Says no to this EK for this serial, until it is approved.
-pub async fn refuse(state: &AppState, operator: &Operator, id: &str, body: &RefuseEnrollment) -> Result<Enrollment, Refusal> {
+pub async fn refuse(
+    state: &AppState,
+    operator: &Operator,
+    id: &str,
+    body: &RefuseEnrollment,
+) -> Result<Enrollment, Refusal> {
     let now = state.now();
     if body.reason.trim().is_empty() {
         return Err(Refusal::invalid("reason-needed", "say why"));
@@ -94,11 +120,21 @@ pub async fn refuse(state: &AppState, operator: &Operator, id: &str, body: &Refu
         let before = sql::attempt_by_id(tx, &operator.tenant, id).await?.ok_or_else(|| no_enrollment(id))?;
         match before.shown.state {
             EnrollmentState::Pending | EnrollmentState::Conflict | EnrollmentState::Approved => {}
-            EnrollmentState::Refused if before.shown.reason == Reason::OperatorRefused.code() => return Ok(before.shown),
+            EnrollmentState::Refused if before.shown.reason == Reason::OperatorRefused.code() => {
+                return Ok(before.shown);
+            }
             EnrollmentState::Refused | EnrollmentState::Issued => return Err(settled(&before)),
         }
         let code = Some(Reason::OperatorRefused.code());
-        change(tx, operator, before, ("enrollment.refuse", EnrollmentState::Refused), (code, &body.reason), now).await
+        change(
+            tx,
+            operator,
+            before,
+            ("enrollment.refuse", EnrollmentState::Refused),
+            (code, &body.reason),
+            now,
+        )
+        .await
     })
 }
 

@@ -1,7 +1,7 @@
 //! What attestations are judged by: anchors, deny list, listed endorsement keys, and the policy over them.
 
-use crate::authority::ops as authority;
 use super::sql;
+use crate::authority::ops as authority;
 use crate::db::Tx;
 use crate::device;
 use crate::refusal::Refusal;
@@ -65,7 +65,8 @@ pub(super) async fn for_attempt(
     {
         believed.listed_eks.insert(ek);
     }
-    let issuers = crate::ca::authorities(tx, tenant).await?.into_iter().filter(|authority| authority.name == "device");
+    let issuers =
+        crate::ca::authorities(tx, tenant).await?.into_iter().filter(|authority| authority.name == "device");
     let window_s = state.config.identity.recover_t0_days * DAY_S;
     believed.recovery = Some((issuers.map(|authority| authority.certificate.0).collect(), window_s));
     Ok(believed)
@@ -73,10 +74,13 @@ pub(super) async fn for_attempt(
 
 /// A claim, a record or an operator's approval names this endorsement key.
 async fn is_listed(tx: &mut Tx, tenant: &str, serial: &str, ek: Digest) -> Result<bool, Refusal> {
-    if device::ops::by_ek(tx, tenant, &ek).await?.is_some() || device::ops::by_claimed_ek(tx, tenant, &ek).await?.is_some() {
+    if device::ops::by_ek(tx, tenant, &ek).await?.is_some()
+        || device::ops::by_claimed_ek(tx, tenant, &ek).await?.is_some()
+    {
         return Ok(true);
     }
-    let approved = sql::attempt_of_claim(tx, tenant, (serial, Some(ek)), &[EnrollmentState::Approved]).await?;
+    let approved =
+        sql::attempt_of_claim(tx, tenant, (serial, Some(ek)), &[EnrollmentState::Approved]).await?;
     Ok(approved.is_some())
 }
 
@@ -86,15 +90,19 @@ async fn deny_list(tx: &mut Tx, tenant: &str) -> Result<DenyList, Refusal> {
     let mut deny = DenyList::default();
     for denial in authority::denials(tx, tenant).await? {
         // A denial that cannot be read must not be passed over.
-        let unreadable = || Refusal::internal(format!("the denial {denial:?} cannot be read by this version"));
+        let unreadable =
+            || Refusal::internal(format!("the denial {denial:?} cannot be read by this version"));
         match denial.kind {
             DenialKind::Ek => {
                 deny.ek_hashes.insert(denial.value.parse().map_err(|_| unreadable())?);
             }
             DenialKind::CertificateSerial => {
-                deny.certificate_serials.insert(authority::serial_number(&denial.value).ok_or_else(unreadable)?);
+                deny.certificate_serials
+                    .insert(authority::serial_number(&denial.value).ok_or_else(unreadable)?);
             }
-            DenialKind::Firmware => deny.firmware.push(authority::firmware_range(&denial.value).ok_or_else(unreadable)?),
+            DenialKind::Firmware => {
+                deny.firmware.push(authority::firmware_range(&denial.value).ok_or_else(unreadable)?)
+            }
         }
     }
     Ok(deny)
@@ -111,6 +119,9 @@ pub fn policy(believed: &Believed) -> Policy<'_> {
         ak_hierarchy: AkHierarchy::Endorsement,
         event_log: EventLogPolicy::Optional,
         pcr_selection: &QUOTED_PCRS,
-        recovery: believed.recovery.as_ref().map(|(issuers, window_s)| Recovery { issuers, window_s: *window_s }),
+        recovery: believed
+            .recovery
+            .as_ref()
+            .map(|(issuers, window_s)| Recovery { issuers, window_s: *window_s }),
     }
 }

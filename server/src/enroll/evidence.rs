@@ -141,7 +141,14 @@ impl Case<'_> {
     }
 
     /// Writes the audit row of what became of the attempt.
-    pub(super) async fn audit(&self, tx: &mut Tx, action: &str, resource: String, reason: &str, now: i64) -> Result<(), Error> {
+    pub(super) async fn audit(
+        &self,
+        tx: &mut Tx,
+        action: &str,
+        resource: String,
+        reason: &str,
+        now: i64,
+    ) -> Result<(), Error> {
         let actor = match self.door.device {
             Some(device) => Actor::Device(device.id.as_str()),
             None => Actor::Claimed { serial: &self.start.serial },

@@ -22,28 +22,46 @@ use serde::Deserialize;
 /// M1 of an enrolment. Writes nothing.
 #[utoipa::path(post, path = "/v1/enroll/start", tag = "device", request_body = EnrollStart,
     responses((status = 200, body = EnrollChallenge)))]
-pub async fn enroll_start(State(state): State<AppState>, channel: Channel, Body(body): Body) -> Answer<Json<EnrollChallenge>> {
+pub async fn enroll_start(
+    State(state): State<AppState>,
+    channel: Channel,
+    Body(body): Body,
+) -> Answer<Json<EnrollChallenge>> {
     start(&state, door(EnrollmentPurpose::Enroll, None, &channel), &body).await
 }
 
 /// M3 of an enrolment, its proof in the header Holdfast-Proof.
 #[utoipa::path(post, path = "/v1/enroll/proof", tag = "device", request_body = EnrollProof,
     responses((status = 200, body = EnrollIssued), (status = 202, body = EnrollPending)))]
-pub async fn enroll_proof(State(state): State<AppState>, channel: Channel, headers: HeaderMap, Body(body): Body) -> Answer<Response> {
+pub async fn enroll_proof(
+    State(state): State<AppState>,
+    channel: Channel,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Answer<Response> {
     proof(&state, door(EnrollmentPurpose::Enroll, None, &channel), &headers, &body).await
 }
 
 /// M1 of a recovery: the certificate has ended, or the TPM was cleared.
 #[utoipa::path(post, path = "/v1/recover/start", tag = "device", request_body = EnrollStart,
     responses((status = 200, body = EnrollChallenge)))]
-pub async fn recover_start(State(state): State<AppState>, channel: Channel, Body(body): Body) -> Answer<Json<EnrollChallenge>> {
+pub async fn recover_start(
+    State(state): State<AppState>,
+    channel: Channel,
+    Body(body): Body,
+) -> Answer<Json<EnrollChallenge>> {
     start(&state, door(EnrollmentPurpose::Recover, None, &channel), &body).await
 }
 
 /// M3 of a recovery, its proof in the header Holdfast-Proof.
 #[utoipa::path(post, path = "/v1/recover/proof", tag = "device", request_body = EnrollProof,
     responses((status = 200, body = EnrollIssued), (status = 202, body = EnrollPending)))]
-pub async fn recover_proof(State(state): State<AppState>, channel: Channel, headers: HeaderMap, Body(body): Body) -> Answer<Response> {
+pub async fn recover_proof(
+    State(state): State<AppState>,
+    channel: Channel,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Answer<Response> {
     proof(&state, door(EnrollmentPurpose::Recover, None, &channel), &headers, &body).await
 }
 
@@ -90,7 +108,9 @@ async fn proof(state: &AppState, door: Door<'_>, headers: &HeaderMap, body: &[u8
     let proof = proof_of(headers.get(PROOF_HEADER).and_then(|value| value.to_str().ok()));
     Ok(match ops::prove(state, door, body, &proof).await? {
         Answered::Issued(issued) => Json(issued).into_response(),
-        Answered::Pending(pending) => Accepted { retry_after_s: pending.retry_after_s, body: pending }.into_response(),
+        Answered::Pending(pending) => {
+            Accepted { retry_after_s: pending.retry_after_s, body: pending }.into_response()
+        }
     })
 }
 
@@ -123,7 +143,11 @@ pub async fn list(
 /// One attempt with every check and what it was decided from.
 #[utoipa::path(get, path = "/api/v1/enrollments/{id}", tag = "enrollments", params(("id" = String, Path)),
     responses((status = 200, body = EvidenceRecord)))]
-pub async fn show(State(state): State<AppState>, operator: Operator, Path(id): Path<String>) -> Answer<Json<EvidenceRecord>> {
+pub async fn show(
+    State(state): State<AppState>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Answer<Json<EvidenceRecord>> {
     ops::show(&state, &operator, &id).await.map(Json)
 }
 

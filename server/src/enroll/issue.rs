@@ -105,8 +105,15 @@ pub(super) async fn issue(
 }
 
 /// The record's certificate, while EK, AK Name, key and serial are those that it was issued for.
-async fn issued_before(tx: &mut Tx, proven: &Proven, record: &Record, now: i64) -> Result<Option<Certificate>, Refusal> {
-    let (Some(serial), Some(key)) = (&record.device.certificate_serial, &record.device_key) else { return Ok(None) };
+async fn issued_before(
+    tx: &mut Tx,
+    proven: &Proven,
+    record: &Record,
+    now: i64,
+) -> Result<Option<Certificate>, Refusal> {
+    let (Some(serial), Some(key)) = (&record.device.certificate_serial, &record.device_key) else {
+        return Ok(None);
+    };
     let Some((_, certificate)) = ca::revoke::lookup(tx, serial).await? else { return Ok(None) };
     let issued = IssuedFor {
         ek_hash: record.device.ek_hash,
@@ -132,7 +139,9 @@ pub(super) async fn answer_again(
     tenant: &str,
     attempt: &Attempt,
 ) -> Result<Option<EnrollIssued>, Refusal> {
-    let (Some(serial), Some(id)) = (&attempt.certificate_serial, &attempt.shown.device) else { return Ok(None) };
+    let (Some(serial), Some(id)) = (&attempt.certificate_serial, &attempt.shown.device) else {
+        return Ok(None);
+    };
     let Some((owner, certificate)) = ca::revoke::lookup(tx, serial).await? else { return Ok(None) };
     if owner != tenant || certificate.state == CertificateState::Revoked {
         return Ok(None);
@@ -148,7 +157,9 @@ pub(super) async fn with_labels(
     open: Option<&Attempt>,
     now: i64,
 ) -> Result<Record, Refusal> {
-    let Some(given) = open.map(|open| &open.labels).filter(|labels| !labels.is_empty()) else { return Ok(record) };
+    let Some(given) = open.map(|open| &open.labels).filter(|labels| !labels.is_empty()) else {
+        return Ok(record);
+    };
     let id = record.device.id.as_str();
     if !device::add_labels(tx, tenant, &record, given, now).await? {
         return Err(Refusal::precondition(record.device.version));
@@ -178,7 +189,9 @@ fn facts(proven: &Proven, tier: Tier, (serial, not_after): (&str, i64)) -> devic
 /// The join token that this attempt spends.
 fn token_of(proven: &Proven) -> Option<&str> {
     match (&proven.claim, &proven.proof) {
-        (Claim::JoinToken(JoinTokenClaim::Token { id }), Proof::JoinToken(JoinTokenProven::Token)) => Some(id),
+        (Claim::JoinToken(JoinTokenClaim::Token { id }), Proof::JoinToken(JoinTokenProven::Token)) => {
+            Some(id)
+        }
         _ => None,
     }
 }
@@ -198,12 +211,15 @@ pub async fn acknowledge(state: &AppState, asks: &Device) -> Result<Acknowledged
         let after = identity::move_device(before, Order::Acknowledge, Mover::Device);
         let after = after.map_err(|why| Refusal::forbidden("state-does-not-allow", why.to_string()))?;
         let superseded = ca::revoke::all_but(tx, tenant, id, &asks.certificate, "superseded", now).await?;
-        if before == DeviceState::Pending && !device::activate(tx, tenant, id, record.device.version, now).await? {
+        if before == DeviceState::Pending
+            && !device::activate(tx, tenant, id, record.device.version, now).await?
+        {
             return Err(Refusal::precondition(record.device.version));
         }
         if before != after || superseded > 0 {
             let reason = format!("certificate {}, {superseded} older revoked", asks.certificate);
-            let entry = Entry::done(tenant, asks.actor(), "enroll.acknowledge", format!("device/{id}"), reason);
+            let entry =
+                Entry::done(tenant, asks.actor(), "enroll.acknowledge", format!("device/{id}"), reason);
             audit::append(tx, &entry, now).await?;
         }
         Ok(Acknowledged { device: asks.id.clone(), state: after })

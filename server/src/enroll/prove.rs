@@ -32,7 +32,8 @@ enum Outcome {
 }
 
 /// Attempts that an operator or the device will go on with.
-const OPEN: [EnrollmentState; 3] = [EnrollmentState::Pending, EnrollmentState::Conflict, EnrollmentState::Approved];
+const OPEN: [EnrollmentState; 3] =
+    [EnrollmentState::Pending, EnrollmentState::Conflict, EnrollmentState::Approved];
 
 /// Answers M3; `proof` is the header `Holdfast-Proof`, base64 removed.
 pub async fn prove(state: &AppState, door: Door<'_>, body: &[u8], proof: &[u8]) -> Result<Answered, Refusal> {
@@ -46,7 +47,13 @@ pub async fn prove(state: &AppState, door: Door<'_>, body: &[u8], proof: &[u8]) 
     let token = token_secret(state, &mut tx, &start).await?;
     drop(tx);
     let sealed = session.for_verifier(token).ok_or_else(|| refusal(Reason::SessionMismatch))?;
-    let attempt = attest::Attempt { body, proof, exporter: Exporter::Bound(door.exporter), session: &sealed, known: &known };
+    let attempt = attest::Attempt {
+        body,
+        proof,
+        exporter: Exporter::Bound(door.exporter),
+        session: &sealed,
+        known: &known,
+    };
     let verdict = attest::prove(&attempt, &super::believed::policy(&believed), now);
     let roots_version = believed.anchors.version.as_str();
     let (message, start, session) = (&message, &start, &session);
@@ -62,7 +69,11 @@ pub async fn prove(state: &AppState, door: Door<'_>, body: &[u8], proof: &[u8]) 
 }
 
 /// M3's parts, as far as they are needed to find the session that judges them. Nothing here is believed.
-fn open(state: &AppState, door: Door<'_>, body: &[u8]) -> Result<(EnrollProof, EnrollStart, Session), Refusal> {
+fn open(
+    state: &AppState,
+    door: Door<'_>,
+    body: &[u8],
+) -> Result<(EnrollProof, EnrollStart, Session), Refusal> {
     let malformed = |error: serde_json::Error| refusal(Reason::MalformedMessage).because(error);
     let message: EnrollProof = serde_json::from_slice(body).map_err(malformed)?;
     let start: EnrollStart = serde_json::from_slice(&message.m1).map_err(malformed)?;
@@ -70,20 +81,34 @@ fn open(state: &AppState, door: Door<'_>, body: &[u8]) -> Result<(EnrollProof, E
     // A token that does not open was sealed elsewhere, or not at all: nothing was shown, and nothing is written.
     let session = state.sessions.open(&challenge.session).ok_or_else(|| refusal(Reason::SessionMismatch))?;
     let device = door.device.map(|device| device.id.as_str());
-    if session.purpose != door.purpose || session.device.as_deref() != device || start.tenant.as_str() != state.tenant() {
+    if session.purpose != door.purpose
+        || session.device.as_deref() != device
+        || start.tenant.as_str() != state.tenant()
+    {
         return Err(refusal(Reason::SessionMismatch));
     }
     Ok((message, start, session))
 }
 
-async fn token_secret(state: &AppState, tx: &mut Tx, start: &EnrollStart) -> Result<Option<[u8; 32]>, Refusal> {
-    let Some(said) = start.join_token.as_ref().filter(|said| !said.token_id.is_empty()) else { return Ok(None) };
+async fn token_secret(
+    state: &AppState,
+    tx: &mut Tx,
+    start: &EnrollStart,
+) -> Result<Option<[u8; 32]>, Refusal> {
+    let Some(said) = start.join_token.as_ref().filter(|said| !said.token_id.is_empty()) else {
+        return Ok(None);
+    };
     let token = device::token::open(state, tx, state.tenant(), &said.token_id).await?;
     Ok(token.map(|token| *token.secret))
 }
 
 /// The proof does not hold: its record, and the first reason.
-async fn unproven(tx: &mut Tx, case: &Case<'_>, refused: &attest::Refusal, now: i64) -> Result<Outcome, Refusal> {
+async fn unproven(
+    tx: &mut Tx,
+    case: &Case<'_>,
+    refused: &attest::Refusal,
+    now: i64,
+) -> Result<Outcome, Refusal> {
     tracing::info!(serial = %case.start.serial.escape_debug(), reason = refused.reason.code(), detail = refused.detail(), "M3 was refused");
     let id = crate::chance::id("enr", now);
     let verdict = Verdict {
@@ -101,30 +126,44 @@ async fn unproven(tx: &mut Tx, case: &Case<'_>, refused: &attest::Refusal, now: 
 }
 
 /// The proof holds: spends the nonce and decides the row.
-async fn settle(state: &AppState, tx: &mut Tx, case: &Case<'_>, proven: &Verified<Proven>, now: i64) -> Result<Outcome, Refusal> {
+async fn settle(
+    state: &AppState,
+    tx: &mut Tx,
+    case: &Case<'_>,
+    proven: &Verified<Proven>,
+    now: i64,
+) -> Result<Outcome, Refusal> {
     let claim = (proven.serial.as_str(), rows::ek_hash(proven));
     let open = sql::attempt_of_claim(tx, case.tenant, claim, &OPEN).await?;
     let id = open.as_ref().map_or_else(|| crate::chance::id("enr", now), |open| open.shown.id.clone());
     let spent = Spent { enrollment: id.clone(), m3: case.m3() };
-    if let Some(before) = sql::nonce_spend(tx, case.tenant, &proven.nonce, &spent, case.session.expires_at).await? {
+    if let Some(before) =
+        sql::nonce_spend(tx, case.tenant, &proven.nonce, &spent, case.session.expires_at).await?
+    {
         return again(state, tx, case, proven, (&before, &spent), now).await;
     }
     if was_refused(tx, case, proven).await? {
-        return refuse(tx, case, proven, (&id, None), (Reason::OperatorRefused, None, Severity::Plain), now).await;
+        return refuse(tx, case, proven, (&id, None), (Reason::OperatorRefused, None, Severity::Plain), now)
+            .await;
     }
     match rows::rule(state, tx, (case.tenant, case.door), proven, open.as_ref(), now).await? {
         Ruling::New => {
             let labels = open.as_ref().map(|open| open.labels.clone()).unwrap_or_default();
             let names = (proven.serial.as_str(), proven.model.as_str());
             let ek_hash = rows::ek_hash(proven);
-            let device = device::ops::create_approved(tx, case.tenant, names, &labels, ek_hash, ("enrollment", now)).await?;
-            let record = device::ops::by_id(tx, case.tenant, &device).await?.ok_or_else(|| Refusal::not_found("device"))?;
+            let device =
+                device::ops::create_approved(tx, case.tenant, names, &labels, ek_hash, ("enrollment", now))
+                    .await?;
+            let record = device::ops::by_id(tx, case.tenant, &device)
+                .await?
+                .ok_or_else(|| Refusal::not_found("device"))?;
             let tier = proven.tier;
             issued(state, tx, case, (&id, open.as_ref()), Issue { proven, record, tier }, now).await
         }
         Ruling::Under { record, tier } => {
             let record = issue::with_labels(tx, case.tenant, *record, open.as_ref(), now).await?;
-            issued(state, tx, case, (&id, open.as_ref()), Issue { proven, record, tier: tier.tier() }, now).await
+            issued(state, tx, case, (&id, open.as_ref()), Issue { proven, record, tier: tier.tier() }, now)
+                .await
         }
         Ruling::Wait { state: waits, code, device } => {
             wait(state, tx, case, proven, (&id, open.as_ref()), (waits, code, device), now).await
@@ -148,7 +187,8 @@ async fn again(
     if before.m3 == now_sent.m3
         && let Some(attempt) = sql::attempt_by_id(tx, case.tenant, &before.enrollment).await?
     {
-        if attempt.shown.state == EnrollmentState::Pending || attempt.shown.state == EnrollmentState::Conflict {
+        if attempt.shown.state == EnrollmentState::Pending || attempt.shown.state == EnrollmentState::Conflict
+        {
             return Ok(pending(state, attempt.shown.id));
         }
         if let Some(answer) = issue::answer_again(state, tx, case.tenant, &attempt).await? {
@@ -164,7 +204,9 @@ async fn was_refused(tx: &mut Tx, case: &Case<'_>, proven: &Proven) -> Result<bo
     let claim = (proven.serial.as_str(), rows::ek_hash(proven));
     let last = [EnrollmentState::Refused, EnrollmentState::Approved, EnrollmentState::Issued];
     let last = sql::attempt_of_claim(tx, case.tenant, claim, &last).await?;
-    Ok(last.is_some_and(|last| last.shown.state == EnrollmentState::Refused && last.shown.reason == Reason::OperatorRefused.code()))
+    Ok(last.is_some_and(|last| {
+        last.shown.state == EnrollmentState::Refused && last.shown.reason == Reason::OperatorRefused.code()
+    }))
 }
 
 async fn issued(
@@ -178,7 +220,9 @@ async fn issued(
     let (proven, device) = (issue.proven, issue.record.device.id.clone());
     let issued = match issue::issue(state, tx, case.tenant, issue, now).await? {
         Ok(issued) => issued,
-        Err(reason) => return refuse(tx, case, proven, (id, open), (reason, Some(device), Severity::Plain), now).await,
+        Err(reason) => {
+            return refuse(tx, case, proven, (id, open), (reason, Some(device), Severity::Plain), now).await;
+        }
     };
     let verdict = Verdict {
         state: EnrollmentState::Issued,

@@ -8,7 +8,8 @@ use crate::device::ops::{self as device, Record};
 use crate::refusal::Refusal;
 use crate::state::AppState;
 use holdfast_decide::identity::{
-    self, Approval, Claim, Known, PendingReason, Presented, RecoveryRefused, RefusalCode, RowDecision, TierChange,
+    self, Approval, Claim, Known, PendingReason, Presented, RecoveryRefused, RefusalCode, RowDecision,
+    TierChange,
 };
 use holdfast_proto::api::device::DeviceState;
 use holdfast_proto::api::enrollment::{EnrollmentPurpose, EnrollmentState};
@@ -22,10 +23,21 @@ pub(super) enum Ruling {
     /// Issue under a new record.
     New,
     /// Issue under this record.
-    Under { record: Box<Record>, tier: TierChange },
+    Under {
+        record: Box<Record>,
+        tier: TierChange,
+    },
     /// 202: an operator must say so.
-    Wait { state: EnrollmentState, code: &'static str, device: Option<DeviceId> },
-    Refused { reason: Reason, device: Option<DeviceId>, severity: Severity },
+    Wait {
+        state: EnrollmentState,
+        code: &'static str,
+        device: Option<DeviceId>,
+    },
+    Refused {
+        reason: Reason,
+        device: Option<DeviceId>,
+        severity: Severity,
+    },
 }
 
 /// Whether somebody must look.
@@ -53,7 +65,10 @@ pub(super) fn ak_name(proven: &Proven) -> Option<Vec<u8>> {
 }
 
 /// The device of a certificate of ours, and that certificate; expired ones too.
-pub(super) async fn by_certificate(tx: &mut Tx, serial: &str) -> Result<Option<(Record, Certificate)>, Error> {
+pub(super) async fn by_certificate(
+    tx: &mut Tx,
+    serial: &str,
+) -> Result<Option<(Record, Certificate)>, Error> {
     let Some((tenant, certificate)) = ca::revoke::lookup(tx, serial).await? else { return Ok(None) };
     if certificate.profile != "device" {
         return Ok(None);
@@ -63,7 +78,12 @@ pub(super) async fn by_certificate(tx: &mut Tx, serial: &str) -> Result<Option<(
 }
 
 /// What the record says already, for the verifier: in a renewal and a recovery.
-pub(super) async fn known(tx: &mut Tx, tenant: &str, door: Door<'_>, serial: &str) -> Result<attest::Known, Error> {
+pub(super) async fn known(
+    tx: &mut Tx,
+    tenant: &str,
+    door: Door<'_>,
+    serial: &str,
+) -> Result<attest::Known, Error> {
     match (door.purpose, door.device) {
         (EnrollmentPurpose::Renew, Some(asks)) => {
             let record = device::by_id(tx, tenant, asks.id.as_str()).await?;
@@ -77,7 +97,10 @@ pub(super) async fn known(tx: &mut Tx, tenant: &str, door: Door<'_>, serial: &st
         // A recovery may bring a new AK, after a Clear that set the clock to zero.
         (EnrollmentPurpose::Recover, _) => {
             let record = device::by_serial(tx, tenant, serial).await?;
-            Ok(attest::Known { ek_hash: record.and_then(|record| record.device.ek_hash), ..attest::Known::default() })
+            Ok(attest::Known {
+                ek_hash: record.and_then(|record| record.device.ek_hash),
+                ..attest::Known::default()
+            })
         }
         _ => Ok(attest::Known::default()),
     }
@@ -102,7 +125,13 @@ pub(super) async fn rule(
     }
 }
 
-async fn enroll(tx: &mut Tx, tenant: &str, proven: &Proven, open: Option<&Attempt>, now: i64) -> Result<Ruling, Refusal> {
+async fn enroll(
+    tx: &mut Tx,
+    tenant: &str,
+    proven: &Proven,
+    open: Option<&Attempt>,
+    now: i64,
+) -> Result<Ruling, Refusal> {
     let vouched_serial = match token(tx, tenant, proven, now).await? {
         Ok(serial) => serial,
         Err(reason) => return Ok(refused(reason)),
@@ -125,21 +154,26 @@ async fn enroll(tx: &mut Tx, tenant: &str, proven: &Proven, open: Option<&Attemp
             None => None,
         },
         claim: row.as_ref().filter(|row| is_mere_claim(row)).map(as_claim),
-        approval: approved.map(|open| Approval { ek_hash: open.shown.ek_hash, serial: open.shown.serial.clone() }),
+        approval: approved
+            .map(|open| Approval { ek_hash: open.shown.ek_hash, serial: open.shown.serial.clone() }),
         // The verifier has refused those already.
         ek_denied: false,
     };
     Ok(match identity::identity_row(&presented, &known) {
         RowDecision::Create { .. } => match row {
             // The claim's own row becomes the record.
-            Some(row) => Ruling::Under { record: Box::new(row), tier: TierChange::First { tier: proven.tier } },
+            Some(row) => {
+                Ruling::Under { record: Box::new(row), tier: TierChange::First { tier: proven.tier } }
+            }
             None => Ruling::New,
         },
         RowDecision::Resume { record, tier } => match row.filter(|row| row.device.id == record) {
             Some(row) => Ruling::Under { record: Box::new(row), tier },
             None => return Err(Refusal::internal(format!("record {record} is not that of its serial"))),
         },
-        RowDecision::Pending { reason } => Ruling::Wait { state: EnrollmentState::Pending, code: reason.as_str(), device: None },
+        RowDecision::Pending { reason } => {
+            Ruling::Wait { state: EnrollmentState::Pending, code: reason.as_str(), device: None }
+        }
         RowDecision::Conflict { record } => {
             let code = Reason::SerialConflict.code();
             Ruling::Wait { state: EnrollmentState::Conflict, code, device: Some(record) }
@@ -155,20 +189,30 @@ async fn enroll(tx: &mut Tx, tenant: &str, proven: &Proven, open: Option<&Attemp
 }
 
 /// The serial that a join token speaks for; the certificate's issue spends it.
-async fn token(tx: &mut Tx, tenant: &str, proven: &Proven, now: i64) -> Result<Result<Option<String>, Reason>, Refusal> {
+async fn token(
+    tx: &mut Tx,
+    tenant: &str,
+    proven: &Proven,
+    now: i64,
+) -> Result<Result<Option<String>, Reason>, Refusal> {
     let (attest::Claim::JoinToken(JoinTokenClaim::Token { id }), Proof::JoinToken(JoinTokenProven::Token)) =
         (&proven.claim, &proven.proof)
     else {
         return Ok(Ok(None));
     };
-    let Some(facts) = crate::device::token::facts(tx, tenant, id).await? else { return Ok(Err(Reason::TokenUnknown)) };
-    let Some(record) = device::by_id(tx, tenant, &facts.device).await? else { return Ok(Err(Reason::TokenUnknown)) };
+    let Some(facts) = crate::device::token::facts(tx, tenant, id).await? else {
+        return Ok(Err(Reason::TokenUnknown));
+    };
+    let Some(record) = device::by_id(tx, tenant, &facts.device).await? else {
+        return Ok(Err(Reason::TokenUnknown));
+    };
     if record.device.serial != proven.serial || record.device.model != proven.model {
         return Ok(Err(Reason::TokenClaim));
     }
     if facts.spent {
         // Its own M4 got lost: the same key may fetch the same certificate. Nothing new is issued on a spent token.
-        let same = record.device_key.as_ref() == Some(&proven.device_spki) && record.device.certificate_serial.is_some();
+        let same = record.device_key.as_ref() == Some(&proven.device_spki)
+            && record.device.certificate_serial.is_some();
         return Ok(if same { Ok(Some(record.device.serial)) } else { Err(Reason::TokenSpent) });
     }
     if facts.expires_at <= now {
@@ -177,15 +221,28 @@ async fn token(tx: &mut Tx, tenant: &str, proven: &Proven, now: i64) -> Result<R
     Ok(Ok(Some(record.device.serial)))
 }
 
-async fn renew(tx: &mut Tx, tenant: &str, door: Door<'_>, proven: &Proven, open: Option<&Attempt>) -> Result<Ruling, Refusal> {
+async fn renew(
+    tx: &mut Tx,
+    tenant: &str,
+    door: Door<'_>,
+    proven: &Proven,
+    open: Option<&Attempt>,
+) -> Result<Ruling, Refusal> {
     let Some(asks) = door.device else { return Err(Refusal::internal("a renewal without a certificate")) };
-    let Some(record) = device::by_id(tx, tenant, asks.id.as_str()).await? else { return Ok(refused(Reason::RecordUnknown)) };
+    let Some(record) = device::by_id(tx, tenant, asks.id.as_str()).await? else {
+        return Ok(refused(Reason::RecordUnknown));
+    };
     let device = Some(record.device.id.clone());
     if let attest::Claim::JoinToken(claim) = &proven.claim {
         // The certificate shown in M1 must be the one of the connection, and no token stands in for it.
-        let shown = matches!(claim, JoinTokenClaim::Recovery(shown) if same_serial(&shown.serial, &asks.certificate));
+        let shown =
+            matches!(claim, JoinTokenClaim::Recovery(shown) if same_serial(&shown.serial, &asks.certificate));
         if !shown {
-            return Ok(Ruling::Refused { reason: Reason::RecoveryCertificate, device, severity: Severity::Plain });
+            return Ok(Ruling::Refused {
+                reason: Reason::RecoveryCertificate,
+                device,
+                severity: Severity::Plain,
+            });
         }
     }
     if record.device.serial != proven.serial {
@@ -214,7 +271,9 @@ async fn recover(
             };
             current.map(|certificate| (record, certificate))
         }
-        attest::Claim::JoinToken(JoinTokenClaim::Recovery(shown)) => by_certificate(tx, &shown.serial).await?,
+        attest::Claim::JoinToken(JoinTokenClaim::Recovery(shown)) => {
+            by_certificate(tx, &shown.serial).await?
+        }
         // A token enrols; it recovers nothing.
         attest::Claim::JoinToken(JoinTokenClaim::Token { .. }) => return Ok(refused(Reason::KindNotAllowed)),
     };
@@ -223,7 +282,14 @@ async fn recover(
         return Ok(refused(Reason::RecoveryCertificate));
     }
     let revoked = certificate.state == CertificateState::Revoked;
-    let may = identity::may_recover(&as_record(&record), ek_hash(proven), revoked, certificate.not_after, window_s, now);
+    let may = identity::may_recover(
+        &as_record(&record),
+        ek_hash(proven),
+        revoked,
+        certificate.not_after,
+        window_s,
+        now,
+    );
     Ok(match may {
         Ok(()) => under(record, proven, open),
         Err(why) => {
@@ -322,7 +388,9 @@ fn reason_of(code: RefusalCode) -> Reason {
         RefusalCode::EkDenied => Reason::EkDenyListed,
         RefusalCode::EkOfAnotherSerial => Reason::EkHasOtherSerial,
         RefusalCode::DeviceSuspended => Reason::RecordSuspended,
-        RefusalCode::DeviceRetired | RefusalCode::DeviceScrapped | RefusalCode::DeviceReplaced => Reason::RecordClosed,
+        RefusalCode::DeviceRetired | RefusalCode::DeviceScrapped | RefusalCode::DeviceReplaced => {
+            Reason::RecordClosed
+        }
         RefusalCode::NothingProven => Reason::KindNotAllowed,
     }
 }

@@ -47,7 +47,9 @@ const COLUMNS: &str = "id, purpose, kind, state, serial, model, device_id, reaso
 fn word<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &str) -> Result<Option<T>, sqlx::Error> {
     let Some(text) = row.try_get::<Option<String>, _>(column)? else { return Ok(None) };
     let value = serde_json::from_value(serde_json::Value::String(text));
-    value.map(Some).map_err(|source| sqlx::Error::ColumnDecode { index: column.to_owned(), source: source.into() })
+    value
+        .map(Some)
+        .map_err(|source| sqlx::Error::ColumnDecode { index: column.to_owned(), source: source.into() })
 }
 
 fn needed<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &str) -> Result<T, sqlx::Error> {
@@ -152,17 +154,23 @@ pub(super) async fn attempt_of_claim(
         words.join(", ")
     );
     let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant).bind(serial);
-    let row = query.bind(ek_hash.map(|hash| hash.to_hex()).unwrap_or_default()).fetch_optional(tx.conn()).await?;
+    let row =
+        query.bind(ek_hash.map(|hash| hash.to_hex()).unwrap_or_default()).fetch_optional(tx.conn()).await?;
     Ok(row.map(|row| attempt(&row)).transpose()?)
 }
 
 /// The attempt that the device's newest certificate came of.
-pub(super) async fn attempt_of_device(tx: &mut Tx, tenant: &str, device: &str) -> Result<Option<Attempt>, Error> {
+pub(super) async fn attempt_of_device(
+    tx: &mut Tx,
+    tenant: &str,
+    device: &str,
+) -> Result<Option<Attempt>, Error> {
     let sql = format!(
         "SELECT {COLUMNS} FROM enrollments WHERE tenant_id = $1 AND device_id = $2 AND state = 'issued' \
          ORDER BY updated_at DESC, id DESC LIMIT 1"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant).bind(device).fetch_optional(tx.conn()).await?;
+    let row =
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant).bind(device).fetch_optional(tx.conn()).await?;
     Ok(row.map(|row| attempt(&row)).transpose()?)
 }
 
@@ -224,7 +232,13 @@ pub(super) async fn nonce_forget(tx: &mut Tx, ended_before: i64) -> Result<u64, 
 }
 
 /// Keeps an input under its hash; the same bytes are kept once.
-pub(super) async fn input_keep(tx: &mut Tx, tenant: &str, sha256: Digest, bytes: &[u8], now: i64) -> Result<(), Error> {
+pub(super) async fn input_keep(
+    tx: &mut Tx,
+    tenant: &str,
+    sha256: Digest,
+    bytes: &[u8],
+    now: i64,
+) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO evidence_inputs (tenant_id, sha256, bytes, created_at) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (tenant_id, sha256) DO NOTHING",

@@ -32,7 +32,9 @@ pub async fn start(state: &AppState, door: Door<'_>, m1: &[u8]) -> Result<Enroll
         refusal(refused.reason)
     })?;
     if started.tenant.as_str() != state.tenant() {
-        return Err(refusal(Reason::MalformedMessage).because(format!("tenant `{}` is not ours", started.tenant)));
+        return Err(
+            refusal(Reason::MalformedMessage).because(format!("tenant `{}` is not ours", started.tenant))
+        );
     }
     if let (EnrollmentPurpose::Renew, Some(device)) = (door.purpose, door.device) {
         may_renew(&mut tx, device, now).await?;
@@ -57,14 +59,21 @@ async fn may_renew(tx: &mut Tx, device: &Device, now: i64) -> Result<(), Refusal
     let Some((_, certificate)) = certificate else { return Err(Refusal::not_found("certificate")) };
     let opens_at = certificate.not_before + (certificate.not_after - certificate.not_before) / 3 * 2;
     if now < opens_at {
-        let text = format!("a certificate is renewed from 2/3 of its life: this one from {opens_at} (Unix seconds)");
+        let text =
+            format!("a certificate is renewed from 2/3 of its life: this one from {opens_at} (Unix seconds)");
         return Err(Refusal::conflict("renewal-too-early", text));
     }
     Ok(())
 }
 
 /// A token that cannot end well is refused before the device does more. What is decided is decided with M3.
-async fn may_use(state: &AppState, tx: &mut Tx, serial: &str, claim: &JoinTokenClaim, now: i64) -> Result<(), Refusal> {
+async fn may_use(
+    state: &AppState,
+    tx: &mut Tx,
+    serial: &str,
+    claim: &JoinTokenClaim,
+    now: i64,
+) -> Result<(), Refusal> {
     match claim {
         JoinTokenClaim::Token { id } => {
             let token = device::token::open(state, tx, state.tenant(), id).await?;
@@ -110,7 +119,11 @@ fn challenge(
 }
 
 /// A secret that only the TPM with this EK and an AK of this Name can read.
-fn tpm_challenge(claim: &TpmClaim, policy: &Policy<'_>, session: &mut Session) -> Result<TpmChallenge, Refusal> {
+fn tpm_challenge(
+    claim: &TpmClaim,
+    policy: &Policy<'_>,
+    session: &mut Session,
+) -> Result<TpmChallenge, Refusal> {
     let secret = zeroize::Zeroizing::new(crate::chance::bytes::<32>());
     let made = make_credential(&claim.ek, &claim.ak_name, &secret, &mut crate::chance::System);
     let (credential, encrypted) = made.map_err(|why| refusal(Reason::EkTemplateMismatch).because(why))?;

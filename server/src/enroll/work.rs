@@ -11,7 +11,9 @@ const KEPT_S: i64 = 86_400;
 /// One run.
 pub async fn forget_nonces(state: AppState) -> Result<(), Refusal> {
     let ended_before = state.now() - KEPT_S;
-    let forgotten = tx!(state.db, "enroll.forget_nonces", |tx| Ok::<_, Refusal>(sql::nonce_forget(tx, ended_before).await?))?;
+    let forgotten = tx!(state.db, "enroll.forget_nonces", |tx| Ok::<_, Refusal>(
+        sql::nonce_forget(tx, ended_before).await?
+    ))?;
     if forgotten > 0 {
         tracing::debug!(forgotten, "spent nonces of ended sessions were forgotten");
     }

@@ -24,14 +24,22 @@ pub async fn propose(
 /// Approves a proposed grant.
 #[utoipa::path(post, path = "/api/v1/grants/{id}/approve", tag = "grants", params(("id" = String, Path)),
     responses((status = 200, body = Grant)))]
-pub async fn approve(State(state): State<AppState>, operator: Operator, Path(id): Path<String>) -> Answer<Json<Grant>> {
+pub async fn approve(
+    State(state): State<AppState>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Answer<Json<Grant>> {
     ops::approve(&state, &operator, &id).await.map(Json)
 }
 
 /// Withdraws a grant at once.
 #[utoipa::path(delete, path = "/api/v1/grants/{id}", tag = "grants", params(("id" = String, Path)),
     responses((status = 200, body = Grant)))]
-pub async fn withdraw(State(state): State<AppState>, operator: Operator, Path(id): Path<String>) -> Answer<Json<Grant>> {
+pub async fn withdraw(
+    State(state): State<AppState>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Answer<Json<Grant>> {
     ops::withdraw(&state, &operator, &id).await.map(Json)
 }
 

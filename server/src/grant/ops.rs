@@ -1,7 +1,6 @@
 //! Proposing, approving and withdrawing grants; the compiled policy; explanations.
 
 use super::sql::{self, GrantRow};
-use crate::tx;
 use crate::audit;
 use crate::db::Tx;
 use crate::http::auth::{Device, Operator};
@@ -9,8 +8,10 @@ use crate::refusal::Refusal;
 use crate::secret::ops::{parse_path, sealer};
 use crate::secret::seal::{SealError, Sealer};
 use crate::state::AppState;
+use crate::tx;
 use holdfast_decide::access::{
-    self, Approvals, Channel, Compiled, DeviceActor, Request, Standing, Target, Verb, Withdrawal, WorkloadActor,
+    self, Approvals, Channel, Compiled, DeviceActor, Request, Standing, Target, Verb, Withdrawal,
+    WorkloadActor,
 };
 use holdfast_proto::api::device::Tier;
 use holdfast_proto::api::secret::{Explain, ExplainSubject, Explained, Grant, ProposeGrant};
@@ -19,13 +20,18 @@ use holdfast_proto::{GrantId, TenantId};
 const MAC_LABEL: &str = "grant";
 
 /// Proposes a grant; nothing changes until another person approves it.
-pub async fn propose(state: &AppState, operator: &Operator, proposal: &ProposeGrant) -> Result<Grant, Refusal> {
+pub async fn propose(
+    state: &AppState,
+    operator: &Operator,
+    proposal: &ProposeGrant,
+) -> Result<Grant, Refusal> {
     let now = state.now();
     let id = crate::chance::id("grant", now);
     access::Grant::parse(GrantId::from(id.as_str()), proposal).map_err(|error| {
-        let causes: Vec<String> = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source())
-            .map(ToString::to_string)
-            .collect();
+        let causes: Vec<String> =
+            std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source())
+                .map(ToString::to_string)
+                .collect();
         Refusal::invalid("malformed-grant", causes.join(": "))
     })?;
     let sealer = sealer(state).await?;
@@ -41,11 +47,11 @@ pub async fn propose(state: &AppState, operator: &Operator, proposal: &ProposeGr
     };
     let row = with_mac(&sealer, &operator.tenant, row);
     tx!(state.db, "grant.propose", |tx| {
-            sql::grant_insert(tx, &operator.tenant, &row).await?;
-            let entry = operator.did("grant.propose", format!("grant/{}", row.id), row.proposal.clone());
-            audit::append(tx, &entry, now).await?;
-            Ok::<_, Refusal>(())
-        })?;
+        sql::grant_insert(tx, &operator.tenant, &row).await?;
+        let entry = operator.did("grant.propose", format!("grant/{}", row.id), row.proposal.clone());
+        audit::append(tx, &entry, now).await?;
+        Ok::<_, Refusal>(())
+    })?;
     to_api(&row)
 }
 
@@ -60,7 +66,10 @@ pub async fn approve(state: &AppState, operator: &Operator, id: &str) -> Result<
         let tenant = TenantId::from(operator.tenant.as_str());
         access::may_approve_grant(policy, &actor, &tenant, &row.proposed_by, Approvals::TwoPersons, now)
             .map_err(|error| Refusal::forbidden("not-allowed", error.to_string()))?;
-        Ok(("grant.approve", GrantRow { state: "active".into(), approved_by: operator.principal().to_owned(), ..row }))
+        Ok((
+            "grant.approve",
+            GrantRow { state: "active".into(), approved_by: operator.principal().to_owned(), ..row },
+        ))
     })
     .await
 }
@@ -76,15 +85,24 @@ pub async fn withdraw(state: &AppState, operator: &Operator, id: &str) -> Result
         let tenant = TenantId::from(operator.tenant.as_str());
         let proposal = proposal_of(&row)?;
         let by = Some(row.proposed_by.as_str());
-        let may = access::may_withdraw_grant(policy, &actor, &tenant, proposal.effect, by, Approvals::TwoPersons, now);
+        let may = access::may_withdraw_grant(
+            policy,
+            &actor,
+            &tenant,
+            proposal.effect,
+            by,
+            Approvals::TwoPersons,
+            now,
+        );
         match may.map_err(|error| Refusal::forbidden("not-allowed", error.to_string()))? {
             Withdrawal::Now => Ok(("grant.withdraw", GrantRow { state: "withdrawn".into(), ..row })),
             Withdrawal::NeedsAnother if row.state == "proposed" => {
                 Ok(("grant.withdraw", GrantRow { state: "withdrawn".into(), ..row }))
             }
-            Withdrawal::NeedsAnother => {
-                Err(Refusal::forbidden("needs-another", "withdrawing a deny widens access: another person must do it"))
-            }
+            Withdrawal::NeedsAnother => Err(Refusal::forbidden(
+                "needs-another",
+                "withdrawing a deny widens access: another person must do it",
+            )),
         }
     })
     .await
@@ -115,7 +133,12 @@ async fn change(
     })
 }
 
-pub async fn list(state: &AppState, operator: &Operator, after: &str, limit: i64) -> Result<Vec<Grant>, Refusal> {
+pub async fn list(
+    state: &AppState,
+    operator: &Operator,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Grant>, Refusal> {
     let rows = sql::grant_list(&mut state.db.read().await?, &operator.tenant, after, limit).await?;
     rows.iter().map(to_api).collect()
 }
@@ -142,21 +165,26 @@ pub async fn explain(state: &AppState, operator: &Operator, body: &Explain) -> R
     let actor = match &body.subject {
         ExplainSubject::Device { id } => {
             let device = crate::device::ops::as_actor(&mut tx, &operator.tenant, id).await?;
-            access::Actor::Device(device.ok_or_else(|| Refusal::not_found(format_args!("device `{}`", audit::printable(id))))?)
+            access::Actor::Device(
+                device
+                    .ok_or_else(|| Refusal::not_found(format_args!("device `{}`", audit::printable(id))))?,
+            )
         }
-        ExplainSubject::Workload { site, cluster, namespace, service_account } => access::Actor::Workload(WorkloadActor {
-            tenant: TenantId::from(operator.tenant.as_str()),
-            site: site.clone(),
-            cluster: cluster.clone(),
-            namespace: namespace.clone(),
-            service_account: service_account.clone(),
-            tier: Tier::T0,
-            channel: Channel::Pinned {
+        ExplainSubject::Workload { site, cluster, namespace, service_account } => {
+            access::Actor::Workload(WorkloadActor {
                 tenant: TenantId::from(operator.tenant.as_str()),
                 site: site.clone(),
                 cluster: cluster.clone(),
-            },
-        }),
+                namespace: namespace.clone(),
+                service_account: service_account.clone(),
+                tier: Tier::T0,
+                channel: Channel::Pinned {
+                    tenant: TenantId::from(operator.tenant.as_str()),
+                    site: site.clone(),
+                    cluster: cluster.clone(),
+                },
+            })
+        }
     };
     let version = crate::secret::ops::current_version(&mut tx, &operator.tenant, &path).await?;
     let target = Target::Value { path: &path, verb, version };

@@ -40,15 +40,26 @@ pub(super) async fn grant_row(tx: &mut Tx, tenant: &str, id: &str) -> Result<Opt
     row.as_ref().map(grant).transpose()
 }
 
-pub(super) async fn grant_list(tx: &mut Tx, tenant: &str, after: &str, limit: i64) -> Result<Vec<GrantRow>, Error> {
-    let text = format!("SELECT {COLUMNS} FROM access_grant WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3");
-    let rows =
-        sqlx::query(sqlx::AssertSqlSafe(text)).bind(tenant).bind(after).bind(limit).fetch_all(tx.conn()).await?;
+pub(super) async fn grant_list(
+    tx: &mut Tx,
+    tenant: &str,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<GrantRow>, Error> {
+    let text =
+        format!("SELECT {COLUMNS} FROM access_grant WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(tenant)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(tx.conn())
+        .await?;
     rows.iter().map(grant).collect()
 }
 
 pub(super) async fn grant_active(tx: &mut Tx, tenant: &str) -> Result<Vec<GrantRow>, Error> {
-    let text = format!("SELECT {COLUMNS} FROM access_grant WHERE tenant_id = $1 AND state = 'active' ORDER BY id");
+    let text =
+        format!("SELECT {COLUMNS} FROM access_grant WHERE tenant_id = $1 AND state = 'active' ORDER BY id");
     let rows = sqlx::query(sqlx::AssertSqlSafe(text)).bind(tenant).fetch_all(tx.conn()).await?;
     rows.iter().map(grant).collect()
 }

@@ -55,7 +55,8 @@ impl Writer<'_> {
             Ok(created) => self.apply(data, &created.uid().unwrap_or_default()).await,
             Err(Error::Api(status)) if status.reason == "AlreadyExists" => {
                 let found = self.probe().await?;
-                let may = found.owned_by == Some(Owner::Us) || (self.edge.spec.adopt && found.owned_by.is_none());
+                let may =
+                    found.owned_by == Some(Owner::Us) || (self.edge.spec.adopt && found.owned_by.is_none());
                 if !may {
                     return Err(ApplyError::Exists);
                 }
@@ -122,7 +123,8 @@ impl Writer<'_> {
         let name = &self.edge.spec.target.name;
         let nothing = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}});
         let params = PatchParams::apply(PROBE).dry_run();
-        let meta = self.metadata().patch_metadata(name, &params, &Patch::Apply(nothing)).await.map_err(refused)?;
+        let meta =
+            self.metadata().patch_metadata(name, &params, &Patch::Apply(nothing)).await.map_err(refused)?;
         let us = self.edge.uid();
         let owner = meta.owner_references().iter().find(|by| by.controller == Some(true));
         let owned_by = owner.map(|by| if Some(&by.uid) == us.as_ref() { Owner::Us } else { Owner::Another });
@@ -208,14 +210,20 @@ fn hushed(error: Error) -> Error {
 }
 
 /// Writes an EdgeSecret's status.
-pub async fn edge_secret_status(client: &Client, edge: &EdgeSecret, status: &EdgeSecretStatus) -> Result<(), Error> {
+pub async fn edge_secret_status(
+    client: &Client,
+    edge: &EdgeSecret,
+    status: &EdgeSecretStatus,
+) -> Result<(), Error> {
     let api: Api<EdgeSecret> = Api::namespaced(client.clone(), &edge.namespace().unwrap_or_default());
     let patch = json!({
         "apiVersion": "holdfast.dev/v1alpha1", "kind": "EdgeSecret",
         // Not of another that took its name meanwhile.
         "metadata": {"name": edge.name_any(), "uid": edge.uid()}, "status": status,
     });
-    api.patch_status(&edge.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(patch)).await.map(drop)
+    api.patch_status(&edge.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(patch))
+        .await
+        .map(drop)
 }
 
 /// Writes the HoldfastSite's status.

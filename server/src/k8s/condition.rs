@@ -72,7 +72,8 @@ pub fn next(
         // Kubernetes' own cap is 32 KiB; one sentence is enough.
         message: message.chars().take(1024).collect(),
         observed_generation,
-        last_transition_time: same.map_or_else(|| rfc3339(now), |condition| condition.last_transition_time.clone()),
+        last_transition_time: same
+            .map_or_else(|| rfc3339(now), |condition| condition.last_transition_time.clone()),
     }
 }
 
@@ -91,7 +92,10 @@ mod tests {
         let first = next(&[], "Ready", (Truth::False, "NotGranted", "no"), Some(1), 1_000);
         assert_eq!(first.last_transition_time, "1970-01-01T00:16:40Z");
         let second = next(&[first.clone()], "Ready", (Truth::False, "TargetExists", "no"), Some(2), 2_000);
-        assert_eq!((&*second.reason, &second.last_transition_time), ("TargetExists", &first.last_transition_time));
+        assert_eq!(
+            (&*second.reason, &second.last_transition_time),
+            ("TargetExists", &first.last_transition_time)
+        );
         let third = next(&[second], "Ready", (Truth::True, "Synced", ""), Some(2), 2_000);
         assert_eq!(third.last_transition_time, "1970-01-01T00:33:20Z");
     }

@@ -61,7 +61,8 @@ pub async fn run(options: Options, clock: Clock, stop: impl Future<Output = ()>)
 async fn client(kubeconfig: Option<&std::path::Path>) -> anyhow::Result<Client> {
     let config = match kubeconfig {
         Some(path) => {
-            let file = Kubeconfig::read_from(path).with_context(|| format!("{} is no kubeconfig", path.display()))?;
+            let file = Kubeconfig::read_from(path)
+                .with_context(|| format!("{} is no kubeconfig", path.display()))?;
             kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
         }
         None => kube::Config::infer().await.context("no cluster: give --kubeconfig, or run in a pod")?,
@@ -79,7 +80,8 @@ async fn fenced(ctx: &Context) -> anyhow::Result<()> {
             Err(error) => {
                 failures += 1;
                 tracing::warn!(error = %chain(&error), failures, "the fence is tried again");
-                tokio::time::sleep(Duration::from_millis(500 + crate::chance::below(500 << failures.min(5)))).await;
+                tokio::time::sleep(Duration::from_millis(500 + crate::chance::below(500 << failures.min(5))))
+                    .await;
             }
         }
     }

@@ -142,7 +142,12 @@ pub const SYNCED: &str = "Synced";
 pub const READY: &str = "Ready";
 
 /// The status after a round.
-pub fn status(before: Option<&EdgeSecretStatus>, generation: Option<i64>, outcome: &Outcome, now: i64) -> EdgeSecretStatus {
+pub fn status(
+    before: Option<&EdgeSecretStatus>,
+    generation: Option<i64>,
+    outcome: &Outcome,
+    now: i64,
+) -> EdgeSecretStatus {
     let empty = EdgeSecretStatus::default();
     let before = before.unwrap_or(&empty);
     let set = |kind: &str, says: (Truth, &str, &str)| next(&before.conditions, kind, says, generation, now);
@@ -170,11 +175,16 @@ pub fn status(before: Option<&EdgeSecretStatus>, generation: Option<i64>, outcom
         }
         Outcome::Unproven { reason, message } => {
             let no = (Truth::False, *reason, message.as_str());
-            (vec![set(AUTHORIZED, no), set(SYNCED, no), as_before(READY)], before.source.clone(), before.target.clone())
+            (
+                vec![set(AUTHORIZED, no), set(SYNCED, no), as_before(READY)],
+                before.source.clone(),
+                before.target.clone(),
+            )
         }
         Outcome::Away { reason, message, kept_until } => {
             let no = (Truth::False, *reason, message.as_str());
-            let source = before.source.clone().map(|source| SourceStatus { kept_until: *kept_until, ..source });
+            let source =
+                before.source.clone().map(|source| SourceStatus { kept_until: *kept_until, ..source });
             (vec![as_before(AUTHORIZED), set(SYNCED, no), as_before(READY)], source, before.target.clone())
         }
         Outcome::Expired { message } => {
@@ -198,4 +208,3 @@ pub fn interval_s(spec: &EdgeSecretSpec, max_ttl_s: Option<i64>) -> u64 {
     let wanted = spec.refresh.as_ref().map_or(60, |refresh| refresh.interval_seconds);
     wanted.min(max_ttl_s.unwrap_or(i64::MAX)).clamp(1, 86_400) as u64
 }
-

@@ -38,7 +38,9 @@ fn verdict(verb: &'static str, place: &str, error: Option<Error>) -> Result<(), 
     match error {
         Some(Error::Api(status)) if status.code == 403 => Ok(()),
         None => Err(FenceError::Open { verb, place: place.to_owned() }),
-        Some(Error::Api(status)) if status.code == 404 => Err(FenceError::Open { verb, place: place.to_owned() }),
+        Some(Error::Api(status)) if status.code == 404 => {
+            Err(FenceError::Open { verb, place: place.to_owned() })
+        }
         Some(error) => Err(FenceError::Untried(error)),
     }
 }

@@ -127,7 +127,8 @@ mod tests {
         assert!(keep.load("default", "plant-b").unwrap().is_none());
         assert!(keep.load("acme", "plant-a").unwrap().is_none());
         assert!(!kept.is_due(1_999) && kept.is_due(2_000) && !kept.is_over(2_999) && kept.is_over(3_000));
-        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&keep.0).unwrap().permissions());
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&keep.0).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
     }
 }

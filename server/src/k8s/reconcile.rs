@@ -115,7 +115,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// One round.
-pub async fn round(meta: Arc<PartialObjectMeta<EdgeSecret>>, ctx: Arc<Context>) -> Result<Action, RoundError> {
+pub async fn round(
+    meta: Arc<PartialObjectMeta<EdgeSecret>>,
+    ctx: Arc<Context>,
+) -> Result<Action, RoundError> {
     let key = ObjectRef::from_obj(&*meta);
     let (namespace, name) = (meta.namespace().unwrap_or_default(), meta.name_any());
     let api: Api<EdgeSecret> = Api::namespaced(ctx.client.clone(), &namespace);
@@ -137,7 +140,8 @@ pub async fn round(meta: Arc<PartialObjectMeta<EdgeSecret>>, ctx: Arc<Context>) 
     let (outcome, max_ttl_s) = act(&ctx, &edge, observed, &mut known, now).await;
     let status = edge_secret::status(edge.status.as_ref(), edge.metadata.generation, &outcome, now);
     known.is_synced = matches!(outcome, Outcome::Synced { .. });
-    known.failures = if matches!(outcome, Outcome::Away { .. }) { known.failures.saturating_add(1) } else { 0 };
+    known.failures =
+        if matches!(outcome, Outcome::Away { .. }) { known.failures.saturating_add(1) } else { 0 };
     let again_s = match &outcome {
         Outcome::Away { kept_until, .. } => {
             backoff_s(known.failures).min(kept_until.map_or(u64::MAX, |until| (until - now).max(1) as u64))
@@ -159,7 +163,11 @@ pub async fn round(meta: Arc<PartialObjectMeta<EdgeSecret>>, ctx: Arc<Context>) 
 }
 
 /// When a round that failed is tried again.
-pub fn after_error(meta: Arc<PartialObjectMeta<EdgeSecret>>, error: &RoundError, ctx: Arc<Context>) -> Action {
+pub fn after_error(
+    meta: Arc<PartialObjectMeta<EdgeSecret>>,
+    error: &RoundError,
+    ctx: Arc<Context>,
+) -> Action {
     let key = ObjectRef::from_obj(&*meta);
     let mut known = lock(&ctx.known);
     let known = known.entry(key).or_default();
@@ -198,7 +206,8 @@ async fn observe(ctx: &Context, edge: &EdgeSecret, namespace: &str) -> Observed 
                 Err(error) => return no_token(account, &error),
             };
             let token = token.as_str().to_owned();
-            let body = ReadForWorkload { path: item.path.clone(), version: item.version.map(|v| v as u64), token };
+            let body =
+                ReadForWorkload { path: item.path.clone(), version: item.version.map(|v| v as u64), token };
             let answer = link.service.read(&body, &ctx.clock).await;
             drop(Zeroizing::new(body.token));
             // It may be of an account that was made anew since, or under keys that the cluster has changed.
@@ -234,7 +243,9 @@ fn no_token(account: &str, error: &kube::Error) -> Observed {
         },
         kube::Error::Api(status) if status.code == 403 => Observed::Unproven {
             reason: "TokenForbidden",
-            message: format!("the controller may not ask for tokens of `{account}`: bind its role in this namespace"),
+            message: format!(
+                "the controller may not ask for tokens of `{account}`: bind its role in this namespace"
+            ),
         },
         other => Observed::Away { reason: "ApiServerAway", message: chain(other) },
     }
@@ -272,11 +283,15 @@ async fn act(
         },
         Observed::Denied { reason, message } => match empty(&writer, known).await {
             Ok(()) => (Outcome::Denied { reason, message }, None),
-            Err(error) => (Outcome::Away { reason: "ApiServerAway", message: chain(&error), kept_until: None }, None),
+            Err(error) => {
+                (Outcome::Away { reason: "ApiServerAway", message: chain(&error), kept_until: None }, None)
+            }
         },
         Observed::Unproven { reason, message } => (Outcome::Unproven { reason, message }, None),
         Observed::Faulty { reason, message } => (Outcome::Faulty { reason, message }, None),
-        Observed::Away { reason, message } => (away(&writer, known, before, (reason, message), now).await, None),
+        Observed::Away { reason, message } => {
+            (away(&writer, known, before, (reason, message), now).await, None)
+        }
     }
 }
 
@@ -289,7 +304,8 @@ async fn write(writer: &Writer<'_>, desired: &Desired, known: &mut Known, now: i
     let same = known.generation == edge.metadata.generation
         && known.refresh == refresh
         && known.source.as_ref() == Some(&desired.source);
-    if same && now < known.apply_again_at
+    if same
+        && now < known.apply_again_at
         && let Some(target) = target
     {
         return Outcome::Synced { source: desired.source.clone(), target };
@@ -303,8 +319,12 @@ async fn write(writer: &Writer<'_>, desired: &Desired, known: &mut Known, now: i
             known.apply_again_at = now + REAPPLY_S - crate::chance::below(REAPPLY_S as u64 / 10) as i64;
             Outcome::Synced { source: desired.source.clone(), target }
         }
-        Err(error @ ApplyError::Exists) => Outcome::Faulty { reason: "TargetExists", message: error.to_string() },
-        Err(error @ ApplyError::Rejected(_)) => Outcome::Faulty { reason: "TargetRejected", message: error.to_string() },
+        Err(error @ ApplyError::Exists) => {
+            Outcome::Faulty { reason: "TargetExists", message: error.to_string() }
+        }
+        Err(error @ ApplyError::Rejected(_)) => {
+            Outcome::Faulty { reason: "TargetRejected", message: error.to_string() }
+        }
         Err(error) => Outcome::Away { reason: "ApiServerAway", message: chain(&error), kept_until: None },
     }
 }
@@ -326,7 +346,9 @@ async fn away(
         return Outcome::Away { reason, message, kept_until: until };
     }
     match empty(writer, known).await {
-        Ok(()) => gone(format!("the service was away for longer than the grants allow to keep the values: {message}")),
+        Ok(()) => gone(format!(
+            "the service was away for longer than the grants allow to keep the values: {message}"
+        )),
         Err(error) => Outcome::Away { reason: "ApiServerAway", message: chain(&error), kept_until: until },
     }
 }

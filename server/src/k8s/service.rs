@@ -21,8 +21,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -74,7 +74,10 @@ impl Refused {
             ("not-granted", _) => Self::Denied,
             ("not-found", _) => Self::Missing,
             (
-                "no-client-certificate" | "certificate-unknown" | "certificate-revoked" | "certificate-expired"
+                "no-client-certificate"
+                | "certificate-unknown"
+                | "certificate-revoked"
+                | "certificate-expired"
                 | "wrong-certificate-profile",
                 _,
             ) => Self::ControllerRefused,
@@ -139,12 +142,14 @@ impl Service {
             let answer = self.client.request(request).await?;
             let status = answer.status();
             let read = Limited::new(answer.into_body(), ANSWER_MAX_BYTES).collect().await;
-            let bytes = read.map_err(|error| anyhow::anyhow!("the answer breaks off or is too long: {error}"))?;
+            let bytes =
+                read.map_err(|error| anyhow::anyhow!("the answer breaks off or is too long: {error}"))?;
             anyhow::Ok((status.is_success(), status.as_u16(), Zeroizing::new(bytes.to_bytes().to_vec())))
         };
         let answered = tokio::time::timeout(TIMEOUT, exchange).await;
         let late = || anyhow::anyhow!("it did not answer within {} s", TIMEOUT.as_secs());
-        let (good, status, bytes) = answered.map_err(|_| Failure::Unreachable(late()))?.map_err(Failure::Unreachable)?;
+        let (good, status, bytes) =
+            answered.map_err(|_| Failure::Unreachable(late()))?.map_err(Failure::Unreachable)?;
         if good {
             // The parser's error may quote what it read, which may be a value.
             let unreadable = || anyhow::anyhow!("its answer is not of the form wanted");
@@ -165,7 +170,9 @@ impl Service {
 fn tls(ca_bundle: &str, identity: Option<&Identity>) -> anyhow::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca_bundle.as_bytes()) {
-        roots.add(certificate.context("trust.caBundle is no PEM")?).context("trust.caBundle holds what is no CA")?;
+        roots
+            .add(certificate.context("trust.caBundle is no PEM")?)
+            .context("trust.caBundle holds what is no CA")?;
     }
     ensure!(!roots.is_empty(), "trust.caBundle holds no certificate");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

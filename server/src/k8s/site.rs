@@ -1,12 +1,12 @@
 //! The HoldfastSite: enrols, keeps the connection to the service, tries the fence again, says how it goes.
 
+use super::apply;
 use super::condition::{self, Truth, next, rfc3339};
 use super::crd::{HoldfastSite, HoldfastSiteSpec, HoldfastSiteStatus, SITE_NAME};
 use super::fence::{self, FenceError};
 use super::identity::{Identity, Keep, Pending};
 use super::reconcile::{Context, chain};
 use super::service::{Failure, Refused, Service};
-use super::apply;
 use anyhow::Context as _;
 use holdfast_proto::api::site::EnrollController;
 use holdfast_trust::workload::audience;
@@ -120,19 +120,32 @@ impl SiteKeeper {
         let conditions = vec![
             set("Connected", connected),
             set("Fenced", fenced),
-            set("Synced", (Truth::of(synced == all), if synced == all { "Synced" } else { "NotAll" }, &count)),
+            set(
+                "Synced",
+                (Truth::of(synced == all), if synced == all { "Synced" } else { "NotAll" }, &count),
+            ),
         ];
-        let last_seen = if connected.0 == Truth::True { Some(rfc3339(now)) } else { before.last_seen.clone() };
-        let status = HoldfastSiteStatus { observed_generation: site.metadata.generation, conditions, last_seen };
+        let last_seen =
+            if connected.0 == Truth::True { Some(rfc3339(now)) } else { before.last_seen.clone() };
+        let status =
+            HoldfastSiteStatus { observed_generation: site.metadata.generation, conditions, last_seen };
         let due = self.written.as_ref().is_none_or(|(written, at)| {
-            written.conditions != status.conditions || before.conditions != status.conditions || now >= at + SEEN_S
+            written.conditions != status.conditions
+                || before.conditions != status.conditions
+                || now >= at + SEEN_S
         });
         if due {
             let moved = condition::find(&before.conditions, "Connected").map(|c| c.status.clone());
             if moved.as_deref() != Some(connected.0.as_str()) {
-                tracing::info!(reason = connected.1, connected = connected.0.as_str(), "the connection to the service changed");
+                tracing::info!(
+                    reason = connected.1,
+                    connected = connected.0.as_str(),
+                    "the connection to the service changed"
+                );
             }
-            apply::site_status(&self.ctx.client, &status).await.context("the HoldfastSite's status cannot be written")?;
+            apply::site_status(&self.ctx.client, &status)
+                .await
+                .context("the HoldfastSite's status cannot be written")?;
             self.written = Some((status, now));
         }
         Ok(())
@@ -141,7 +154,10 @@ impl SiteKeeper {
     /// Sees to it that the link shows a certificate that is good, to the service that the HoldfastSite names.
     async fn connect(&mut self, spec: &HoldfastSiteSpec) -> Result<(), Apart> {
         let now = self.ctx.clock.now();
-        let kept = self.keep.load(&spec.tenant, &spec.site).map_err(|error| Apart::new("DataFolder", format!("{error:#}")))?;
+        let kept = self
+            .keep
+            .load(&spec.tenant, &spec.site)
+            .map_err(|error| Apart::new("DataFolder", format!("{error:#}")))?;
         let identity = match kept.filter(|identity| !identity.is_over(now)) {
             Some(identity) => identity,
             None => {
@@ -155,7 +171,8 @@ impl SiteKeeper {
         let link = match current.filter(|link| fits(link)) {
             Some(link) => link,
             None => {
-                let service = Service::open(spec, Some(&identity)).map_err(|error| Apart::new("Trust", format!("{error:#}")))?;
+                let service = Service::open(spec, Some(&identity))
+                    .map_err(|error| Apart::new("Trust", format!("{error:#}")))?;
                 let audience = audience(&spec.tenant, &spec.site);
                 let link = Connected { service, audience, spec: spec.clone(), not_after: identity.not_after };
                 let link = Arc::new(link);
@@ -165,7 +182,10 @@ impl SiteKeeper {
         };
         match link.service.hello().await {
             Ok(hello) if hello.tenant == spec.tenant && hello.site == spec.site => Ok(()),
-            Ok(hello) => Err(Apart::new("OtherSite", format!("the service takes this controller for {}/{}", hello.tenant, hello.site))),
+            Ok(hello) => Err(Apart::new(
+                "OtherSite",
+                format!("the service takes this controller for {}/{}", hello.tenant, hello.site),
+            )),
             Err(Failure::Refused(problem)) if Refused::of(&problem) == Refused::ControllerRefused => {
                 // A new one-time token mends that.
                 self.enroll(spec).await.map(drop)
@@ -176,13 +196,18 @@ impl SiteKeeper {
 
     /// The first certificate, for the one-time token. A token that was refused is not tried again.
     async fn enroll(&mut self, spec: &HoldfastSiteSpec) -> Result<Identity, Apart> {
-        let wanted = "it needs a one-time token: `holdfast site controller-token SITE`, then --bootstrap-token-file";
+        let wanted =
+            "it needs a one-time token: `holdfast site controller-token SITE`, then --bootstrap-token-file";
         let path = self.bootstrap_token.as_ref().ok_or_else(|| Apart::new("NotEnrolled", wanted))?;
         let token = std::fs::read_to_string(path).map(Zeroizing::new);
-        let token = token.map_err(|error| Apart::new("NotEnrolled", format!("{}: {error}; {wanted}", path.display())))?;
+        let token = token
+            .map_err(|error| Apart::new("NotEnrolled", format!("{}: {error}; {wanted}", path.display())))?;
         let token = Zeroizing::new(token.trim().to_owned());
         if self.spent.as_ref() == Some(&token) {
-            return Err(Apart::new("TokenSpent", format!("the token in {} was used or refused; {wanted}", path.display())));
+            return Err(Apart::new(
+                "TokenSpent",
+                format!("the token in {} was used or refused; {wanted}", path.display()),
+            ));
         }
         let broken = |error: anyhow::Error| Apart::new("DataFolder", format!("{error:#}"));
         let pending = Pending::make().map_err(broken)?;
@@ -206,7 +231,10 @@ impl SiteKeeper {
         self.spent = Some(token);
         let identity = pending.issued(&spec.site, issued, self.ctx.clock.now()).map_err(broken)?;
         if identity.tenant != spec.tenant {
-            return Err(Apart::new("OtherSite", format!("the service's tenant is {}, not {}", identity.tenant, spec.tenant)));
+            return Err(Apart::new(
+                "OtherSite",
+                format!("the service's tenant is {}, not {}", identity.tenant, spec.tenant),
+            ));
         }
         self.keep.save(&identity).map_err(broken)?;
         tracing::info!(site = %spec.site, "the controller enrolled");
@@ -251,7 +279,8 @@ pub async fn say_unfenced(ctx: &Context, message: &str) -> anyhow::Result<()> {
     let api: Api<HoldfastSite> = Api::all(ctx.client.clone());
     let Some(site) = api.get_opt(SITE_NAME).await? else { return Ok(()) };
     let before = site.status.clone().unwrap_or_default();
-    let mut conditions: Vec<_> = before.conditions.iter().filter(|one| one.kind != "Fenced").cloned().collect();
+    let mut conditions: Vec<_> =
+        before.conditions.iter().filter(|one| one.kind != "Fenced").cloned().collect();
     let says = (Truth::False, "SecretsReadable", message);
     conditions.push(next(&before.conditions, "Fenced", says, site.metadata.generation, ctx.clock.now()));
     let status = HoldfastSiteStatus { observed_generation: site.metadata.generation, conditions, ..before };

@@ -10,10 +10,10 @@ use crate::state::AppState;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use holdfast_proto::{Bytes, Digest};
 use holdfast_proto::api::Page;
 use holdfast_proto::api::release::{ArtifactStored, BuildDeltas, Delta, Release};
 use holdfast_proto::api::tuf::{OnlineKeys, PublishTuf, TufStatus};
+use holdfast_proto::{Bytes, Digest};
 use serde::Deserialize;
 
 /// An artefact's cap: 16 GiB.
@@ -55,8 +55,9 @@ pub async fn put_artifact(
     Path(sha256): Path<String>,
     body: Body,
 ) -> Answer<Json<ArtifactStored>> {
-    let digest: Digest =
-        sha256.parse().map_err(|_| Refusal::invalid("malformed-digest", "a digest is 64 lower-case hex digits"))?;
+    let digest: Digest = sha256
+        .parse()
+        .map_err(|_| Refusal::invalid("malformed-digest", "a digest is 64 lower-case hex digits"))?;
     let now = state.now();
     let blob = state.repo.take_blob(digest, ARTIFACT_MAX_BYTES, body, now).await?;
     let entry = operator.did("artifact.put", format!("artifact/{digest}"), format!("{} bytes", blob.length));
@@ -84,7 +85,8 @@ pub async fn list(
 ) -> Answer<Json<Page<Release>>> {
     let paging = PageParameters { limit: filter.limit, cursor: filter.cursor };
     let (limit, hardware) = (paging.limit()?, filter.hardware.unwrap_or_default());
-    let rows = ops::list(&mut state.db.read().await?, &operator.tenant, &hardware, paging.after(), limit + 1).await?;
+    let rows = ops::list(&mut state.db.read().await?, &operator.tenant, &hardware, paging.after(), limit + 1)
+        .await?;
     Ok(Json(page(rows, limit, |release| format!("{}/{}", release.hardware, release.release))))
 }
 
@@ -109,7 +111,8 @@ pub async fn deltas(
     Parameters(paging): Parameters<PageParameters>,
 ) -> Answer<Json<Page<Delta>>> {
     let limit = paging.limit()?;
-    let rows = ops::delta_list(&mut state.db.read().await?, &operator.tenant, paging.after(), limit + 1).await?;
+    let rows =
+        ops::delta_list(&mut state.db.read().await?, &operator.tenant, paging.after(), limit + 1).await?;
     Ok(Json(page(rows, limit, |delta| format!("{}-{}", delta.base, delta.output))))
 }
 

@@ -2,13 +2,13 @@
 
 use super::sql;
 pub use super::sql::ReleaseRow;
-use crate::tx;
 use crate::audit;
 use crate::db::{Error, Tx};
 use crate::refusal::Refusal;
 use crate::repo::publish::{Offered, renew_soon, targets_of};
 use crate::repo::sign::{AssignedManifest, DeltaTarget};
 use crate::repo::{Listed, Repo, Stored};
+use crate::tx;
 use holdfast_proto::Digest;
 use holdfast_proto::api::release::{BuildDeltas, Delta, Release};
 use holdfast_proto::api::tuf::{PublishTuf, TufStatus};
@@ -19,7 +19,12 @@ use std::collections::BTreeMap;
 const BAD_REPORTS_MAX: i64 = 3;
 
 /// Takes what the desk signed: whole or not at all, loaded by the device's own client before it counts.
-pub async fn publish(repo: &Repo, actor: &audit::Actor<'_>, body: &PublishTuf, now: i64) -> Result<TufStatus, Refusal> {
+pub async fn publish(
+    repo: &Repo,
+    actor: &audit::Actor<'_>,
+    body: &PublishTuf,
+    now: i64,
+) -> Result<TufStatus, Refusal> {
     let offered = Offered::read(body)?;
     let new_releases = tx!(repo.db, "release.publish", |tx| {
         let before = repo.newest(tx).await?;
@@ -64,7 +69,9 @@ pub async fn renew(repo: &Repo, what: Renew, now: i64) -> Result<(), Refusal> {
         if !all.contains_key("timestamp") {
             return Ok(());
         }
-        let soon = ["snapshot", "deltas"].iter().any(|role| all.get(*role).is_some_and(|stored| renew_soon(stored, now)));
+        let soon = ["snapshot", "deltas"]
+            .iter()
+            .any(|role| all.get(*role).is_some_and(|stored| renew_soon(stored, now)));
         if what == Renew::Everything || soon {
             let deltas = deltas_offered(tx, &repo.tenant).await?;
             repo.resign(tx, &all, Some(&deltas), now).await
@@ -84,7 +91,12 @@ pub enum Renew {
 }
 
 /// What must have booted for the level *booted*: the digest of the first artefact, which the boot chain measures.
-pub async fn booted_digest(tx: &mut Tx, tenant: &str, hardware: &str, name: &str) -> Result<Option<Digest>, Error> {
+pub async fn booted_digest(
+    tx: &mut Tx,
+    tenant: &str,
+    hardware: &str,
+    name: &str,
+) -> Result<Option<Digest>, Error> {
     let row = sql::release_row(tx, tenant, hardware, name).await?;
     Ok(row.and_then(|row| row.manifest.artefacts.first().map(|artefact| artefact.sha256)))
 }
@@ -102,7 +114,13 @@ pub async fn row(tx: &mut Tx, tenant: &str, hardware: &str, name: &str) -> Resul
 }
 
 /// Releases by hardware and name.
-pub async fn list(tx: &mut Tx, tenant: &str, hardware: &str, after: &str, limit: i64) -> Result<Vec<Release>, Error> {
+pub async fn list(
+    tx: &mut Tx,
+    tenant: &str,
+    hardware: &str,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Release>, Error> {
     let mut releases = Vec::new();
     for row in sql::release_list(tx, tenant, hardware, after, limit).await? {
         let channels = sql::channels_of(tx, tenant, &row.hardware, row.manifest.release.as_str()).await?;
@@ -117,26 +135,40 @@ pub async fn delta_list(tx: &mut Tx, tenant: &str, after: &str, limit: i64) -> R
 }
 
 /// Queues the deltas of every artefact that both releases have by the same name.
-pub async fn delta_queue(repo: &Repo, actor: &audit::Actor<'_>, body: &BuildDeltas, now: i64) -> Result<Vec<Delta>, Refusal> {
+pub async fn delta_queue(
+    repo: &Repo,
+    actor: &audit::Actor<'_>,
+    body: &BuildDeltas,
+    now: i64,
+) -> Result<Vec<Delta>, Refusal> {
     tx!(repo.db, "delta.queue", |tx| {
-            let (from, to) = (&body.from, &body.to);
-            let missing = |name: &str| Refusal::not_found(format!("release {}/{name}", audit::printable(&body.hardware)));
-            let base = sql::release_row(tx, &repo.tenant, &body.hardware, from.as_str()).await?;
-            let base = base.ok_or_else(|| missing(&audit::printable(from.as_str())))?;
-            let output = sql::release_row(tx, &repo.tenant, &body.hardware, to.as_str()).await?;
-            let output = output.ok_or_else(|| missing(&audit::printable(to.as_str())))?;
-            let deltas = queue_between(repo, tx, &base, &output, now).await?;
-            let resource = format!("release/{}/{to}", body.hardware);
-            note(repo, tx, actor, "delta.queue", &resource, &format!("from {from}"), now).await?;
-            Ok(deltas)
-        })
+        let (from, to) = (&body.from, &body.to);
+        let missing =
+            |name: &str| Refusal::not_found(format!("release {}/{name}", audit::printable(&body.hardware)));
+        let base = sql::release_row(tx, &repo.tenant, &body.hardware, from.as_str()).await?;
+        let base = base.ok_or_else(|| missing(&audit::printable(from.as_str())))?;
+        let output = sql::release_row(tx, &repo.tenant, &body.hardware, to.as_str()).await?;
+        let output = output.ok_or_else(|| missing(&audit::printable(to.as_str())))?;
+        let deltas = queue_between(repo, tx, &base, &output, now).await?;
+        let resource = format!("release/{}/{to}", body.hardware);
+        note(repo, tx, actor, "delta.queue", &resource, &format!("from {from}"), now).await?;
+        Ok(deltas)
+    })
 }
 
 /// Queues the deltas between two releases, within a transaction.
-pub async fn queue_between(repo: &Repo, tx: &mut Tx, base: &ReleaseRow, output: &ReleaseRow, now: i64) -> Result<Vec<Delta>, Refusal> {
+pub async fn queue_between(
+    repo: &Repo,
+    tx: &mut Tx,
+    base: &ReleaseRow,
+    output: &ReleaseRow,
+    now: i64,
+) -> Result<Vec<Delta>, Refusal> {
     let mut deltas = Vec::new();
     for artefact in &output.manifest.artefacts {
-        let Some(old) = base.manifest.artefacts.iter().find(|old| old.name == artefact.name) else { continue };
+        let Some(old) = base.manifest.artefacts.iter().find(|old| old.name == artefact.name) else {
+            continue;
+        };
         if old.sha256 == artefact.sha256 {
             continue;
         }
@@ -149,7 +181,11 @@ pub async fn queue_between(repo: &Repo, tx: &mut Tx, base: &ReleaseRow, output: 
 /// The deltas that are offered, as the deltas role lists them.
 pub(super) async fn deltas_offered(tx: &mut Tx, tenant: &str) -> Result<Vec<DeltaTarget>, Refusal> {
     let offered = sql::delta_offered(tx, tenant).await?;
-    let target = |delta: sql::OfferedDelta| DeltaTarget { custom: delta.custom, patch: delta.patch, length: delta.length };
+    let target = |delta: sql::OfferedDelta| DeltaTarget {
+        custom: delta.custom,
+        patch: delta.patch,
+        length: delta.length,
+    };
     Ok(offered.into_iter().map(target).collect())
 }
 
@@ -161,7 +197,13 @@ pub(super) async fn offer_deltas(repo: &Repo, tx: &mut Tx, now: i64) -> Result<(
 }
 
 /// A device says that a delta does not give its output: after [`BAD_REPORTS_MAX`] it is withdrawn.
-pub async fn delta_reported_bad(repo: &Repo, tx: &mut Tx, base: Digest, output: Digest, now: i64) -> Result<(), Refusal> {
+pub async fn delta_reported_bad(
+    repo: &Repo,
+    tx: &mut Tx,
+    base: Digest,
+    output: Digest,
+    now: i64,
+) -> Result<(), Refusal> {
     let count = sql::delta_reported_bad(tx, &repo.tenant, base, output).await?;
     if count >= BAD_REPORTS_MAX {
         let reason = format!("{count} devices report that it does not give its output");
@@ -175,7 +217,12 @@ pub async fn delta_reported_bad(repo: &Repo, tx: &mut Tx, base: Digest, output: 
 }
 
 /// Registers the releases that the product roles name, and what each channel lists now.
-async fn take_releases(repo: &Repo, tx: &mut Tx, all: &BTreeMap<String, Stored>, now: i64) -> Result<Vec<String>, Refusal> {
+async fn take_releases(
+    repo: &Repo,
+    tx: &mut Tx,
+    all: &BTreeMap<String, Stored>,
+    now: i64,
+) -> Result<Vec<String>, Refusal> {
     let mut new = Vec::new();
     for (role, stored) in all {
         if let Some(hardware) = role.strip_prefix("product-") {
@@ -191,9 +238,19 @@ async fn take_releases(repo: &Repo, tx: &mut Tx, all: &BTreeMap<String, Stored>,
     Ok(new)
 }
 
-async fn take_release(repo: &Repo, tx: &mut Tx, hardware: &str, path: &str, digest: Digest, now: i64) -> Result<Option<String>, Refusal> {
+async fn take_release(
+    repo: &Repo,
+    tx: &mut Tx,
+    hardware: &str,
+    path: &str,
+    digest: Digest,
+    now: i64,
+) -> Result<Option<String>, Refusal> {
     let bytes = repo.target(tx, path, digest).await?.ok_or_else(|| {
-        Refusal::invalid("manifest-missing", format!("product-{hardware} names {path}, but its file was not given"))
+        Refusal::invalid(
+            "manifest-missing",
+            format!("product-{hardware} names {path}, but its file was not given"),
+        )
     })?;
     let manifest: Manifest = serde_json::from_slice(&bytes)
         .map_err(|error| Refusal::invalid("manifest-malformed", format!("{path} is no manifest: {error}")))?;
@@ -208,7 +265,10 @@ async fn take_release(repo: &Repo, tx: &mut Tx, hardware: &str, path: &str, dige
             Refusal::invalid("artifact-missing", detail)
         })?;
         if (blob.length, blob.block_root) != (artefact.length, artefact.block_root) {
-            let detail = format!("the artefact {} has another length or block root than the manifest says", artefact.name);
+            let detail = format!(
+                "the artefact {} has another length or block root than the manifest says",
+                artefact.name
+            );
             return Err(Refusal::invalid("artifact-differs", detail));
         }
     }
@@ -223,7 +283,9 @@ async fn take_release(repo: &Repo, tx: &mut Tx, hardware: &str, path: &str, dige
     if !is_new {
         let there = sql::release_row(tx, &repo.tenant, hardware, row.manifest.release.as_str()).await?;
         if there.is_some_and(|there| there.manifest_sha256 != digest) {
-            let text = format!("{path} was published with another content: a release is never edited, give the new one another name");
+            let text = format!(
+                "{path} was published with another content: a release is never edited, give the new one another name"
+            );
             return Err(Refusal::conflict("release-edited", text));
         }
     }
@@ -237,7 +299,15 @@ fn channel_entry(channel: &str, path: &str) -> Option<(String, String)> {
     Some((hardware.to_owned(), file.strip_suffix(".json")?.to_owned()))
 }
 
-pub(super) async fn note(repo: &Repo, tx: &mut Tx, actor: &audit::Actor<'_>, action: &str, resource: &str, reason: &str, now: i64) -> Result<(), Error> {
+pub(super) async fn note(
+    repo: &Repo,
+    tx: &mut Tx,
+    actor: &audit::Actor<'_>,
+    action: &str,
+    resource: &str,
+    reason: &str,
+    now: i64,
+) -> Result<(), Error> {
     let entry = audit::Entry {
         tenant: &repo.tenant,
         actor: actor.clone(),

@@ -48,7 +48,12 @@ fn release(row: &AnyRow) -> Result<ReleaseRow, Error> {
 }
 
 /// True when it is new; false when the very same is there already.
-pub(super) async fn release_put(tx: &mut Tx, tenant: &str, row: &ReleaseRow, bytes: &[u8]) -> Result<bool, Error> {
+pub(super) async fn release_put(
+    tx: &mut Tx,
+    tenant: &str,
+    row: &ReleaseRow,
+    bytes: &[u8],
+) -> Result<bool, Error> {
     let done = sqlx::query(
         "INSERT INTO release (tenant_id, hardware, release, version, security_counter, manifest_sha256, manifest, \
          published_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (tenant_id, hardware, release) DO NOTHING",
@@ -66,14 +71,31 @@ pub(super) async fn release_put(tx: &mut Tx, tenant: &str, row: &ReleaseRow, byt
     Ok(done.rows_affected() == 1)
 }
 
-pub(super) async fn release_row(tx: &mut Tx, tenant: &str, hardware: &str, name: &str) -> Result<Option<ReleaseRow>, Error> {
-    let text = select(RELEASE_COLUMNS, "FROM release WHERE tenant_id = $1 AND hardware = $2 AND release = $3");
-    let row = sqlx::query(sqlx::AssertSqlSafe(text)).bind(tenant).bind(hardware).bind(name).fetch_optional(tx.conn()).await?;
+pub(super) async fn release_row(
+    tx: &mut Tx,
+    tenant: &str,
+    hardware: &str,
+    name: &str,
+) -> Result<Option<ReleaseRow>, Error> {
+    let text =
+        select(RELEASE_COLUMNS, "FROM release WHERE tenant_id = $1 AND hardware = $2 AND release = $3");
+    let row = sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(tenant)
+        .bind(hardware)
+        .bind(name)
+        .fetch_optional(tx.conn())
+        .await?;
     row.as_ref().map(release).transpose()
 }
 
 /// By hardware and name after `after` (`hardware/name`).
-pub(super) async fn release_list(tx: &mut Tx, tenant: &str, hardware: &str, after: &str, limit: i64) -> Result<Vec<ReleaseRow>, Error> {
+pub(super) async fn release_list(
+    tx: &mut Tx,
+    tenant: &str,
+    hardware: &str,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<ReleaseRow>, Error> {
     let text = select(
         RELEASE_COLUMNS,
         "FROM release WHERE tenant_id = $1 AND ($2 = '' OR hardware = $2) AND hardware || '/' || release > $3 \
@@ -93,7 +115,12 @@ fn select(columns: &str, rest: &str) -> String {
     format!("SELECT {columns} {rest}")
 }
 
-pub(super) async fn channels_of(tx: &mut Tx, tenant: &str, hardware: &str, name: &str) -> Result<Vec<String>, Error> {
+pub(super) async fn channels_of(
+    tx: &mut Tx,
+    tenant: &str,
+    hardware: &str,
+    name: &str,
+) -> Result<Vec<String>, Error> {
     let rows = sqlx::query(
         "SELECT channel FROM release_channel WHERE tenant_id = $1 AND hardware = $2 AND release = $3 ORDER BY channel",
     )
@@ -117,20 +144,27 @@ pub(super) async fn channels_all(tx: &mut Tx, tenant: &str) -> Result<Vec<(Strin
 }
 
 /// Replaces what a channel lists.
-pub(super) async fn channel_set(tx: &mut Tx, tenant: &str, channel: &str, listed: &[(String, String)]) -> Result<(), Error> {
+pub(super) async fn channel_set(
+    tx: &mut Tx,
+    tenant: &str,
+    channel: &str,
+    listed: &[(String, String)],
+) -> Result<(), Error> {
     sqlx::query("DELETE FROM release_channel WHERE tenant_id = $1 AND channel = $2")
         .bind(tenant)
         .bind(channel)
         .execute(tx.conn())
         .await?;
     for (hardware, name) in listed {
-        sqlx::query("INSERT INTO release_channel (tenant_id, channel, hardware, release) VALUES ($1, $2, $3, $4)")
-            .bind(tenant)
-            .bind(channel)
-            .bind(hardware)
-            .bind(name)
-            .execute(tx.conn())
-            .await?;
+        sqlx::query(
+            "INSERT INTO release_channel (tenant_id, channel, hardware, release) VALUES ($1, $2, $3, $4)",
+        )
+        .bind(tenant)
+        .bind(channel)
+        .bind(hardware)
+        .bind(name)
+        .execute(tx.conn())
+        .await?;
     }
     Ok(())
 }
@@ -138,7 +172,8 @@ pub(super) async fn channel_set(tx: &mut Tx, tenant: &str, channel: &str, listed
 const DELTA_COLUMNS: &str = "base, output, state, codec, length, full_bytes, reason";
 
 fn delta(row: &AnyRow) -> Result<Delta, Error> {
-    let (state, codec, reason): (String, String, String) = (row.try_get(2)?, row.try_get(3)?, row.try_get(6)?);
+    let (state, codec, reason): (String, String, String) =
+        (row.try_get(2)?, row.try_get(3)?, row.try_get(6)?);
     let state: DeltaState = serde_json::from_value(serde_json::Value::String(state)).map_err(decode)?;
     let built = matches!(state, DeltaState::Published | DeltaState::Withdrawn);
     Ok(Delta {
@@ -153,7 +188,14 @@ fn delta(row: &AnyRow) -> Result<Delta, Error> {
 }
 
 /// Queues a delta unless there is a row already.
-pub(super) async fn delta_queue(tx: &mut Tx, tenant: &str, base: Digest, output: Digest, full_bytes: u64, now: i64) -> Result<(), Error> {
+pub(super) async fn delta_queue(
+    tx: &mut Tx,
+    tenant: &str,
+    base: Digest,
+    output: Digest,
+    full_bytes: u64,
+    now: i64,
+) -> Result<(), Error> {
     let zero = Digest([0; 32]).to_hex();
     sqlx::query(
         "INSERT INTO delta (tenant_id, base, output, state, codec, patch, length, ram_bytes, block_root, full_bytes, \
@@ -171,7 +213,12 @@ pub(super) async fn delta_queue(tx: &mut Tx, tenant: &str, base: Digest, output:
     Ok(())
 }
 
-pub(super) async fn delta_row(tx: &mut Tx, tenant: &str, base: Digest, output: Digest) -> Result<Option<Delta>, Error> {
+pub(super) async fn delta_row(
+    tx: &mut Tx,
+    tenant: &str,
+    base: Digest,
+    output: Digest,
+) -> Result<Option<Delta>, Error> {
     let text = select(DELTA_COLUMNS, "FROM delta WHERE tenant_id = $1 AND base = $2 AND output = $3");
     let row = sqlx::query(sqlx::AssertSqlSafe(text))
         .bind(tenant)
@@ -182,13 +229,22 @@ pub(super) async fn delta_row(tx: &mut Tx, tenant: &str, base: Digest, output: D
     row.as_ref().map(delta).transpose()
 }
 
-pub(super) async fn delta_list(tx: &mut Tx, tenant: &str, after: &str, limit: i64) -> Result<Vec<Delta>, Error> {
+pub(super) async fn delta_list(
+    tx: &mut Tx,
+    tenant: &str,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Delta>, Error> {
     let text = select(
         DELTA_COLUMNS,
         "FROM delta WHERE tenant_id = $1 AND base || '-' || output > $2 ORDER BY base || '-' || output LIMIT $3",
     );
-    let rows =
-        sqlx::query(sqlx::AssertSqlSafe(text)).bind(tenant).bind(after).bind(limit).fetch_all(tx.conn()).await?;
+    let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(tenant)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(tx.conn())
+        .await?;
     rows.iter().map(delta).collect()
 }
 
@@ -222,7 +278,13 @@ pub(super) async fn delta_built(tx: &mut Tx, tenant: &str, built: &OfferedDelta)
     Ok(done.rows_affected() == 1)
 }
 
-pub(super) async fn delta_declined(tx: &mut Tx, tenant: &str, base: Digest, output: Digest, reason: &str) -> Result<bool, Error> {
+pub(super) async fn delta_declined(
+    tx: &mut Tx,
+    tenant: &str,
+    base: Digest,
+    output: Digest,
+    reason: &str,
+) -> Result<bool, Error> {
     let done = sqlx::query(
         "UPDATE delta SET state = 'declined', reason = $4 \
          WHERE tenant_id = $1 AND base = $2 AND output = $3 AND state = 'queued'",
@@ -237,13 +299,20 @@ pub(super) async fn delta_declined(tx: &mut Tx, tenant: &str, base: Digest, outp
 }
 
 /// One more device says that this delta does not give its output; the count so far.
-pub(super) async fn delta_reported_bad(tx: &mut Tx, tenant: &str, base: Digest, output: Digest) -> Result<i64, Error> {
-    sqlx::query("UPDATE delta SET bad_reports = bad_reports + 1 WHERE tenant_id = $1 AND base = $2 AND output = $3")
-        .bind(tenant)
-        .bind(base.to_hex())
-        .bind(output.to_hex())
-        .execute(tx.conn())
-        .await?;
+pub(super) async fn delta_reported_bad(
+    tx: &mut Tx,
+    tenant: &str,
+    base: Digest,
+    output: Digest,
+) -> Result<i64, Error> {
+    sqlx::query(
+        "UPDATE delta SET bad_reports = bad_reports + 1 WHERE tenant_id = $1 AND base = $2 AND output = $3",
+    )
+    .bind(tenant)
+    .bind(base.to_hex())
+    .bind(output.to_hex())
+    .execute(tx.conn())
+    .await?;
     let row = sqlx::query("SELECT bad_reports FROM delta WHERE tenant_id = $1 AND base = $2 AND output = $3")
         .bind(tenant)
         .bind(base.to_hex())
@@ -253,7 +322,13 @@ pub(super) async fn delta_reported_bad(tx: &mut Tx, tenant: &str, base: Digest, 
     Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(0))
 }
 
-pub(super) async fn delta_withdraw(tx: &mut Tx, tenant: &str, base: Digest, output: Digest, reason: &str) -> Result<bool, Error> {
+pub(super) async fn delta_withdraw(
+    tx: &mut Tx,
+    tenant: &str,
+    base: Digest,
+    output: Digest,
+    reason: &str,
+) -> Result<bool, Error> {
     let done = sqlx::query(
         "UPDATE delta SET state = 'withdrawn', reason = $4 \
          WHERE tenant_id = $1 AND base = $2 AND output = $3 AND state = 'published'",

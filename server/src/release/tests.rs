@@ -1,7 +1,9 @@
 //! What the service takes from the desk, and what a device then finds.
 
 use crate::both_services;
-use crate::testing::desk::{self, Desk, PRODUCT, Parcel, ROOT, STABLE, TARGETS, firmware, list, manifest, target};
+use crate::testing::desk::{
+    self, Desk, PRODUCT, Parcel, ROOT, STABLE, TARGETS, firmware, list, manifest, target,
+};
 use crate::testing::service::{Answer, Service};
 use serde_json::{Map, Value, json};
 
@@ -10,7 +12,10 @@ const DAY_S: i64 = 86_400;
 
 fn versions(status: &Value) -> Vec<(String, u64)> {
     let roles = status["roles"].as_array().unwrap();
-    roles.iter().map(|role| (role["role"].as_str().unwrap().to_owned(), role["version"].as_u64().unwrap())).collect()
+    roles
+        .iter()
+        .map(|role| (role["role"].as_str().unwrap().to_owned(), role["version"].as_u64().unwrap()))
+        .collect()
 }
 
 fn version(status: &Value, role: &str) -> u64 {

@@ -40,7 +40,14 @@ pub async fn build(state: AppState) -> Result<(), Refusal> {
             Ok(None) => {}
             Err(refusal) => {
                 tracing::warn!(delta.base = %base, delta.output = %output, error.chain = %refusal.chain(), "a delta could not be built");
-                decline(&state, &tenant, base, output, "it could not be built within its limits; the log has the cause").await?;
+                decline(
+                    &state,
+                    &tenant,
+                    base,
+                    output,
+                    "it could not be built within its limits; the log has the cause",
+                )
+                .await?;
             }
         }
         state.wake_rollouts.wake();
@@ -48,7 +55,13 @@ pub async fn build(state: AppState) -> Result<(), Refusal> {
     Ok(())
 }
 
-async fn decline(state: &AppState, tenant: &str, base: Digest, output: Digest, reason: &str) -> Result<(), Refusal> {
+async fn decline(
+    state: &AppState,
+    tenant: &str,
+    base: Digest,
+    output: Digest,
+    reason: &str,
+) -> Result<(), Refusal> {
     tx!(state.db, "delta.decline", |tx| {
         sql::delta_declined(tx, tenant, base, output, reason).await?;
         Ok::<_, Refusal>(())
@@ -60,7 +73,8 @@ async fn build_one(state: &AppState, base: Digest, output: Digest) -> Result<Opt
     let repo = state.repo.clone();
     let plan = tokio::task::spawn_blocking(move || -> Result<Plan, Refusal> {
         let read = |digest: Digest| {
-            let path = repo.blobs.path(digest).ok_or_else(|| Refusal::not_found(format_args!("blob {digest}")))?;
+            let path =
+                repo.blobs.path(digest).ok_or_else(|| Refusal::not_found(format_args!("blob {digest}")))?;
             std::fs::read(path).map_err(Refusal::internal)
         };
         let (old, new) = (read(base)?, read(output)?);
@@ -70,9 +84,14 @@ async fn build_one(state: &AppState, base: Digest, output: Digest) -> Result<Opt
     .await
     .map_err(Refusal::internal)??;
     let full_bytes = plan.full_bytes;
-    let Some(best) = plan.candidates.into_iter().find(|candidate| candidate.codec != holdfast_delta::Codec::Full) else {
+    let Some(best) =
+        plan.candidates.into_iter().find(|candidate| candidate.codec != holdfast_delta::Codec::Full)
+    else {
         let why: Vec<String> = plan.refused.iter().map(|(codec, why)| format!("{codec}: {why:?}")).collect();
-        return Ok(Some(format!("no delta is worth it against {full_bytes} bytes in full ({})", why.join("; "))));
+        return Ok(Some(format!(
+            "no delta is worth it against {full_bytes} bytes in full ({})",
+            why.join("; ")
+        )));
     };
     let now = state.now();
     let bytes = Arc::new(best.encoded.bytes);
@@ -86,7 +105,13 @@ async fn build_one(state: &AppState, base: Digest, output: Digest) -> Result<Opt
     })
     .await
     .map_err(Refusal::internal)??;
-    let custom = DeltaCustom { base, output, codec: best.codec.to_string(), ram_bytes: best.ram, block_root: stored.block_root };
+    let custom = DeltaCustom {
+        base,
+        output,
+        codec: best.codec.to_string(),
+        ram_bytes: best.ram,
+        block_root: stored.block_root,
+    };
     let built = sql::OfferedDelta { custom, patch, length: stored.length };
     let repo = &state.repo;
     tx!(state.db, "delta.publish", |tx| {
@@ -96,7 +121,16 @@ async fn build_one(state: &AppState, base: Digest, output: Digest) -> Result<Opt
             ops::offer_deltas(repo, tx, now).await?;
             let resource = format!("delta/{base}-{output}");
             let reason = format!("{}: {} of {full_bytes} bytes", built.custom.codec, built.length);
-            ops::note(repo, tx, &crate::audit::Actor::Service("delta-worker"), "delta.publish", &resource, &reason, now).await?;
+            ops::note(
+                repo,
+                tx,
+                &crate::audit::Actor::Service("delta-worker"),
+                "delta.publish",
+                &resource,
+                &reason,
+                now,
+            )
+            .await?;
         }
         Ok::<_, Refusal>(None)
     })

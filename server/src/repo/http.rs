@@ -65,8 +65,13 @@ pub async fn target(State(state): State<AppState>, Path(path): Path<String>) -> 
 /// A blob by its digest, whole or one range of it (RFC 9110 14.2); the ETag is the digest.
 #[utoipa::path(get, path = "/v1/blob/sha256/{digest}", tag = "device", params(("digest" = String, Path)),
     responses((status = 200, description = "the bytes"), (status = 206, description = "one range")))]
-pub async fn blob(State(state): State<AppState>, Path(digest): Path<String>, headers: HeaderMap) -> Result<Response, Refusal> {
-    let digest: Digest = digest.parse().map_err(|_| Refusal::invalid("malformed-digest", "a digest is 64 hex digits"))?;
+pub async fn blob(
+    State(state): State<AppState>,
+    Path(digest): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let digest: Digest =
+        digest.parse().map_err(|_| Refusal::invalid("malformed-digest", "a digest is 64 hex digits"))?;
     let path = state.repo.blob_path(digest).await?;
     let length = tokio::fs::metadata(&path).await.map_err(Refusal::internal)?.len();
     let etag = format!("\"{digest}\"");
@@ -93,7 +98,13 @@ pub async fn blob(State(state): State<AppState>, Path(digest): Path<String>, hea
 
 impl Repo {
     /// Streams a body into the store; it is there whole when this returns.
-    pub(crate) async fn take_blob(&self, announced: Digest, cap: u64, mut body: Body, now: i64) -> Result<super::BlobRow, Refusal> {
+    pub(crate) async fn take_blob(
+        &self,
+        announced: Digest,
+        cap: u64,
+        mut body: Body,
+        now: i64,
+    ) -> Result<super::BlobRow, Refusal> {
         let store = Arc::clone(&self.blobs);
         let mut incoming = blocking(move || store.begin(announced, cap)).await?;
         let broken = || Refusal::invalid("upload-broken", "the upload broke off: send it again");
@@ -103,7 +114,8 @@ impl Repo {
             }
         }
         let stored = blocking(move || incoming.finish()).await?;
-        let row = super::BlobRow { sha256: stored.sha256, length: stored.length, block_root: stored.block_root };
+        let row =
+            super::BlobRow { sha256: stored.sha256, length: stored.length, block_root: stored.block_root };
         tx!(self.db, "blob.note", |tx| self.blob_note(tx, &row, now).await)?;
         Ok(row)
     }
@@ -122,7 +134,8 @@ impl From<super::blob::BlobError> for Refusal {
             BlobError::Digest { .. } => Self::invalid("digest-mismatch", error.to_string()),
             BlobError::TooLong { .. } => Self::new(Kind::TooLarge, "blob-too-large", error.to_string()),
             BlobError::NoSpace(_) => {
-                Self::new(Kind::Unavailable, "disk-full", "the service's disk is full: nothing was stored").because(error)
+                Self::new(Kind::Unavailable, "disk-full", "the service's disk is full: nothing was stored")
+                    .because(error)
             }
             BlobError::Io(_) => Self::internal(error),
         }
@@ -135,7 +148,9 @@ fn json_bytes(bytes: Vec<u8>) -> Response {
 
 /// `bytes=a-b`, `bytes=a-` or `bytes=-n` within `length`; other units and several ranges are ignored (RFC 9110 14.2).
 fn parse_range(text: &str, length: u64) -> Result<Option<(u64, u64)>, Refusal> {
-    let Some((from, to)) = text.strip_prefix("bytes=").filter(|t| !t.contains(',')).and_then(|t| t.split_once('-')) else {
+    let Some((from, to)) =
+        text.strip_prefix("bytes=").filter(|t| !t.contains(',')).and_then(|t| t.split_once('-'))
+    else {
         return Ok(None);
     };
     let last = length.saturating_sub(1);
@@ -146,7 +161,11 @@ fn parse_range(text: &str, length: u64) -> Result<Option<(u64, u64)>, Refusal> {
         _ => return Ok(None),
     };
     if start >= length {
-        return Err(Refusal::new(Kind::RangeNotSatisfiable, "range-out-of-bounds", format!("the blob has {length} bytes")));
+        return Err(Refusal::new(
+            Kind::RangeNotSatisfiable,
+            "range-out-of-bounds",
+            format!("the blob has {length} bytes"),
+        ));
     }
     Ok(Some((start, end)))
 }
@@ -168,7 +187,12 @@ fn stream(path: PathBuf, start: u64, length: u64) -> Body {
     Body::new(Chunks { chunks, left: length })
 }
 
-async fn send_chunks(path: PathBuf, start: u64, length: u64, to: &mpsc::Sender<std::io::Result<Bytes>>) -> std::io::Result<()> {
+async fn send_chunks(
+    path: PathBuf,
+    start: u64,
+    length: u64,
+    to: &mpsc::Sender<std::io::Result<Bytes>>,
+) -> std::io::Result<()> {
     let mut file = tokio::fs::File::open(path).await?;
     file.seek(SeekFrom::Start(start)).await?;
     let mut left = length;
@@ -193,7 +217,10 @@ impl hyper::body::Body for Chunks {
     type Data = Bytes;
     type Error = std::io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
         self.chunks.poll_recv(context).map(|chunk| match chunk {
             Some(Ok(bytes)) => {
                 self.left = self.left.saturating_sub(bytes.len() as u64);
@@ -221,7 +248,9 @@ mod tests {
         assert_eq!(read("bytes=90-"), Some((90, 99)));
         assert_eq!(read("bytes=-5"), Some((95, 99)));
         assert_eq!(read("bytes=90-500"), Some((90, 99)));
-        for ignored in ["bytes=+1-5", "bytes=9-0", "bytes=0-1,3-4", "lines=0-1", "bytes=-", "bytes=x-", "bytes=-0"] {
+        for ignored in
+            ["bytes=+1-5", "bytes=9-0", "bytes=0-1,3-4", "lines=0-1", "bytes=-", "bytes=x-", "bytes=-0"]
+        {
             assert_eq!(read(ignored), None, "{ignored}");
         }
         assert!(parse_range("bytes=100-", 100).is_err());

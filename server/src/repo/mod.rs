@@ -32,7 +32,13 @@ pub struct Repo {
 
 impl Repo {
     /// Over the open online keys and a store of blobs.
-    pub fn new(db: Db, keys: sign::OnlineKeySet, blobs: Arc<dyn BlobStore>, tenant: &str, ca_root: &[u8]) -> Self {
+    pub fn new(
+        db: Db,
+        keys: sign::OnlineKeySet,
+        blobs: Arc<dyn BlobStore>,
+        tenant: &str,
+        ca_root: &[u8],
+    ) -> Self {
         verify::install_provider();
         Self { db, blobs, tenant: tenant.to_owned(), keys: Arc::new(keys), ca_root: ca_root.into() }
     }

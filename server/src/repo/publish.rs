@@ -96,7 +96,13 @@ impl Repo {
     }
 
     /// Signs timestamp anew over the snapshot in `all`, and has the device's own client walk to it.
-    pub(crate) async fn resign_timestamp(&self, tx: &mut Tx, before: &Newest, mut all: Newest, now: i64) -> Result<(), Refusal> {
+    pub(crate) async fn resign_timestamp(
+        &self,
+        tx: &mut Tx,
+        before: &Newest,
+        mut all: Newest,
+        now: i64,
+    ) -> Result<(), Refusal> {
         let Some(snapshot) = all.get("snapshot") else {
             return Err(Refusal::invalid("no-root", "publish root and targets first"));
         };
@@ -109,7 +115,13 @@ impl Repo {
 
     /// Online versions are max(stored + 1, highest that a device trusts + 1, Unix seconds): a restored backup
     /// neither freezes devices nor looks like a rollback.
-    async fn next_version(&self, tx: &mut Tx, stored: Option<&Stored>, role: &str, now: i64) -> Result<u64, Refusal> {
+    async fn next_version(
+        &self,
+        tx: &mut Tx,
+        stored: Option<&Stored>,
+        role: &str,
+        now: i64,
+    ) -> Result<u64, Refusal> {
         let seen = sql::seen(tx, &self.tenant, role).await?;
         let stored = stored.map_or(0, |stored| stored.version);
         Ok((stored + 1).max(seen + 1).max(now.max(1) as u64))
@@ -169,15 +181,21 @@ fn read_offered(body: &PublishTuf) -> Result<Vec<Stored>, Refusal> {
         .iter()
         .map(|metadata| {
             let role = &metadata.role;
-            let wrong = |what: &str| Refusal::invalid("metadata-malformed", format!("{}: {what}", audit::printable(role)));
+            let wrong = |what: &str| {
+                Refusal::invalid("metadata-malformed", format!("{}: {what}", audit::printable(role)))
+            };
             if !is_offline(role) || !holdfast_proto::id::is_segment(role) {
                 return Err(wrong("the desk signs root, targets, product-<hardware> and channel-<name>"));
             }
             let document: Value = serde_json::from_slice(&metadata.bytes).map_err(|_| wrong("not JSON"))?;
-            let version = document["signed"]["version"].as_u64().filter(|v| *v > 0).ok_or_else(|| wrong("no version"))?;
+            let version = document["signed"]["version"]
+                .as_u64()
+                .filter(|v| *v > 0)
+                .ok_or_else(|| wrong("no version"))?;
             let expires = document["signed"]["expires"].as_str().ok_or_else(|| wrong("no expiry"))?;
             let form = time::format_description::well_known::Rfc3339;
-            let expires_at = time::OffsetDateTime::parse(expires, &form).map_err(|_| wrong("the expiry is no time"))?;
+            let expires_at =
+                time::OffsetDateTime::parse(expires, &form).map_err(|_| wrong("the expiry is no time"))?;
             Ok(Stored {
                 role: role.clone(),
                 version,
@@ -194,7 +212,10 @@ fn read_files(body: &PublishTuf) -> Result<BTreeMap<String, Vec<u8>>, Refusal> {
     for file in &body.files {
         let good_path = file.path.split('/').all(holdfast_proto::id::is_segment) && file.path.contains('/');
         if !good_path || file.bytes.len() > TARGET_FILE_MAX_BYTES {
-            let detail = format!("{}: a target path has two or more segments, its file at most {TARGET_FILE_MAX_BYTES} bytes", audit::printable(&file.path));
+            let detail = format!(
+                "{}: a target path has two or more segments, its file at most {TARGET_FILE_MAX_BYTES} bytes",
+                audit::printable(&file.path)
+            );
             return Err(Refusal::invalid("target-file-malformed", detail));
         }
         files.insert(file.path.clone(), file.bytes.0.clone());
@@ -207,19 +228,26 @@ fn check_successor(there: Option<&Stored>, offered: &Stored) -> Result<(), Refus
     if offered.version == wanted {
         return Ok(());
     }
-    let detail = format!("{} has version {}, version {wanted} comes next: draft it over what is published", offered.role, offered.version);
+    let detail = format!(
+        "{} has version {}, version {wanted} comes next: draft it over what is published",
+        offered.role, offered.version
+    );
     Err(Refusal::conflict("metadata-version", detail))
 }
 
 /// The targets that a role lists: path and SHA-256.
 pub(crate) fn targets_of(stored: &Stored) -> Result<Vec<(String, Digest)>, Refusal> {
-    let malformed = || Refusal::invalid("metadata-malformed", format!("{}: its targets are malformed", stored.role));
+    let malformed =
+        || Refusal::invalid("metadata-malformed", format!("{}: its targets are malformed", stored.role));
     let document: Value = serde_json::from_slice(&stored.bytes).map_err(|_| malformed())?;
     let targets = document["signed"]["targets"].as_object().ok_or_else(malformed)?;
     targets
         .iter()
         .map(|(path, target)| {
-            let digest = target["hashes"]["sha256"].as_str().and_then(|text| text.parse().ok()).ok_or_else(malformed)?;
+            let digest = target["hashes"]["sha256"]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .ok_or_else(malformed)?;
             Ok((path.clone(), digest))
         })
         .collect()

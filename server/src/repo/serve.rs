@@ -22,7 +22,9 @@ impl Repo {
         let mut tx = self.db.read().await?;
         for role in ["timestamp", "snapshot"] {
             let published = sql::metadata_version(&mut tx, &self.tenant, role).await?;
-            if published.is_some_and(|published| published > 0) && sql::seen(&mut tx, &self.tenant, role).await? > published.unwrap_or(0) {
+            if published.is_some_and(|published| published > 0)
+                && sql::seen(&mut tx, &self.tenant, role).await? > published.unwrap_or(0)
+            {
                 return Ok(true);
             }
         }
@@ -45,7 +47,12 @@ impl Repo {
     }
 
     /// As [`Self::target_file`], within a transaction.
-    pub(crate) async fn target(&self, tx: &mut Tx, path: &str, digest: Digest) -> Result<Option<Vec<u8>>, Error> {
+    pub(crate) async fn target(
+        &self,
+        tx: &mut Tx,
+        path: &str,
+        digest: Digest,
+    ) -> Result<Option<Vec<u8>>, Error> {
         sql::target_at(tx, &self.tenant, path, digest).await
     }
 

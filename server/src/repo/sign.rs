@@ -100,14 +100,26 @@ impl Repo {
     }
 
     /// Snapshot over every role's current version (TUF 4.4); `roles` without snapshot, timestamp and root.
-    pub(crate) fn sign_snapshot(&self, version: u64, roles: &[(String, u64)], now: i64) -> Result<Stored, Refusal> {
-        let meta: Map<String, Value> =
-            roles.iter().map(|(role, version)| (format!("{role}.json"), json!({"version": version}))).collect();
+    pub(crate) fn sign_snapshot(
+        &self,
+        version: u64,
+        roles: &[(String, u64)],
+        now: i64,
+    ) -> Result<Stored, Refusal> {
+        let meta: Map<String, Value> = roles
+            .iter()
+            .map(|(role, version)| (format!("{role}.json"), json!({"version": version})))
+            .collect();
         self.sign_role(OnlineRole::Snapshot, "snapshot", version, json!({"meta": meta}), now)
     }
 
     /// Timestamp over one snapshot, with the signed time (TUF 4.6).
-    pub(crate) fn sign_timestamp(&self, version: u64, snapshot: &Stored, now: i64) -> Result<Stored, Refusal> {
+    pub(crate) fn sign_timestamp(
+        &self,
+        version: u64,
+        snapshot: &Stored,
+        now: i64,
+    ) -> Result<Stored, Refusal> {
         let digest = crate::repo::publish::sha256(&snapshot.bytes);
         let meta = json!({"snapshot.json": {
             "version": snapshot.version, "length": snapshot.bytes.len(), "hashes": {"sha256": digest.to_hex()},
@@ -117,7 +129,12 @@ impl Repo {
     }
 
     /// The deltas role: every delta that is offered.
-    pub(crate) fn sign_deltas(&self, version: u64, deltas: &[DeltaTarget], now: i64) -> Result<Stored, Refusal> {
+    pub(crate) fn sign_deltas(
+        &self,
+        version: u64,
+        deltas: &[DeltaTarget],
+        now: i64,
+    ) -> Result<Stored, Refusal> {
         let mut targets = Map::new();
         for delta in deltas {
             let custom = serde_json::to_value(&delta.custom).map_err(Refusal::internal)?;
@@ -130,7 +147,12 @@ impl Repo {
     }
 
     /// An assignment's envelope; signed when it is served, stored nowhere.
-    pub(crate) fn sign_assignment(&self, body: &AssignmentBody, manifest: &AssignedManifest<'_>, now: i64) -> Result<Vec<u8>, Refusal> {
+    pub(crate) fn sign_assignment(
+        &self,
+        body: &AssignmentBody,
+        manifest: &AssignedManifest<'_>,
+        now: i64,
+    ) -> Result<Vec<u8>, Refusal> {
         let path = format!("products/{}/{}.json", manifest.hardware, manifest.release);
         let target = json!({"length": manifest.length, "hashes": {"sha256": manifest.sha256.to_hex()}});
         let document = json!({
@@ -156,7 +178,8 @@ impl Repo {
         let pair = self.keys.pair(role);
         let signature = pair.sign(&canonical(&document)?);
         let keyid = key_id(&public_key(pair))?;
-        let envelope = json!({"signatures": [{"keyid": keyid, "sig": hex::encode(signature)}], "signed": document});
+        let envelope =
+            json!({"signatures": [{"keyid": keyid, "sig": hex::encode(signature)}], "signed": document});
         let bytes = serde_json::to_vec(&envelope).map_err(Refusal::internal)?;
         Ok(Stored { role: role.name().to_owned(), version, bytes, expires_at, published_at: now })
     }
@@ -174,7 +197,8 @@ fn key_id(key: &Value) -> Result<String, Refusal> {
 
 fn canonical(document: &Value) -> Result<Vec<u8>, Refusal> {
     let mut bytes = Vec::new();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, olpc_cjson::CanonicalFormatter::new());
+    let mut serializer =
+        serde_json::Serializer::with_formatter(&mut bytes, olpc_cjson::CanonicalFormatter::new());
     document.serialize(&mut serializer).map_err(Refusal::internal)?;
     Ok(bytes)
 }

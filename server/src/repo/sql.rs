@@ -51,7 +51,12 @@ pub(super) async fn metadata_newest(tx: &mut Tx, tenant: &str) -> Result<Vec<Sto
     rows.iter().map(stored).collect()
 }
 
-pub(super) async fn metadata_at(tx: &mut Tx, tenant: &str, role: &str, version: Option<u64>) -> Result<Option<Stored>, Error> {
+pub(super) async fn metadata_at(
+    tx: &mut Tx,
+    tenant: &str,
+    role: &str,
+    version: Option<u64>,
+) -> Result<Option<Stored>, Error> {
     let row = sqlx::query(
         "SELECT role, version, bytes, expires_at, published_at FROM tuf_metadata \
          WHERE tenant_id = $1 AND role = $2 AND ($3 = 0 OR version = $3) ORDER BY version DESC LIMIT 1",
@@ -115,7 +120,13 @@ pub(super) async fn metadata_put(tx: &mut Tx, tenant: &str, stored: &Stored) -> 
     Ok(())
 }
 
-pub(super) async fn target_put(tx: &mut Tx, tenant: &str, path: &str, sha256: Digest, bytes: &[u8]) -> Result<(), Error> {
+pub(super) async fn target_put(
+    tx: &mut Tx,
+    tenant: &str,
+    path: &str,
+    sha256: Digest,
+    bytes: &[u8],
+) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO tuf_target (tenant_id, path, sha256, bytes) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (tenant_id, path, sha256) DO NOTHING",
@@ -129,7 +140,12 @@ pub(super) async fn target_put(tx: &mut Tx, tenant: &str, path: &str, sha256: Di
     Ok(())
 }
 
-pub(super) async fn target_at(tx: &mut Tx, tenant: &str, path: &str, sha256: Digest) -> Result<Option<Vec<u8>>, Error> {
+pub(super) async fn target_at(
+    tx: &mut Tx,
+    tenant: &str,
+    path: &str,
+    sha256: Digest,
+) -> Result<Option<Vec<u8>>, Error> {
     let row = sqlx::query("SELECT bytes FROM tuf_target WHERE tenant_id = $1 AND path = $2 AND sha256 = $3")
         .bind(tenant)
         .bind(path)

@@ -8,8 +8,8 @@ use super::sign::{ASSIGNMENT_EPOCH, AssignedManifest};
 use super::{Repo, sql};
 use crate::db::Tx;
 use crate::refusal::Refusal;
-use holdfast_proto::assignment::{AssignmentBody, AssignmentWord};
 use holdfast_proto::DeviceId;
+use holdfast_proto::assignment::{AssignmentBody, AssignmentWord};
 use holdfast_trust::tuf::assignment::{assignment_keys, ca_bundle, verify_assignment};
 use holdfast_trust::tuf::release::{ThisDevice, verify_release};
 use holdfast_trust::tuf::time::{DeviceClock, WallClock};
@@ -19,7 +19,9 @@ use std::error::Error as _;
 
 /// Signatures of the client's walk are verified by aws-lc-rs; the first call of a process counts.
 pub(super) fn install_provider() {
-    tuf::install_provider(rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all);
+    tuf::install_provider(
+        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all,
+    );
 }
 
 /// A release that some channel lists, as a device that follows the channel would be assigned it.
@@ -33,15 +35,26 @@ pub(crate) struct Listed<'a> {
 
 impl Repo {
     /// Has a new device, and one that stands at `before`, walk to `all` and into every delegated role.
-    pub(super) async fn verify_walks(&self, tx: &mut Tx, before: &Newest, all: &Newest, now: i64) -> Result<(), Refusal> {
+    pub(super) async fn verify_walks(
+        &self,
+        tx: &mut Tx,
+        before: &Newest,
+        all: &Newest,
+        now: i64,
+    ) -> Result<(), Refusal> {
         let mut shelf = self.shelf(tx, all).await?;
         let first = sql::metadata_roots(tx, &self.tenant).await?.into_iter().next();
         let first = first.ok_or_else(|| Refusal::invalid("no-root", "publish root and targets first"))?;
         let new = Pocket(BTreeMap::from([("root.json".to_owned(), first.bytes)]));
         let kept = ["root", "timestamp", "snapshot", "targets"].map(|role| (role, before.get(role)));
-        let held = kept.into_iter().filter_map(|(role, stored)| Some((format!("{role}.json"), stored?.bytes.clone())));
+        let held = kept
+            .into_iter()
+            .filter_map(|(role, stored)| Some((format!("{role}.json"), stored?.bytes.clone())));
         let standing = Pocket(held.collect());
-        for mut pocket in [Some(new), Some(standing).filter(|pocket| pocket.0.contains_key("root.json"))].into_iter().flatten() {
+        for mut pocket in [Some(new), Some(standing).filter(|pocket| pocket.0.contains_key("root.json"))]
+            .into_iter()
+            .flatten()
+        {
             let mut trusted = walk(&mut pocket, &mut shelf, now)?;
             self.verify_top(&mut trusted, &mut pocket, &mut shelf)?;
             for role in all.keys() {
@@ -54,7 +67,12 @@ impl Repo {
     }
 
     /// The lists that the top-level role names: who signs assignments, and who vouches for this service.
-    fn verify_top(&self, trusted: &mut Trusted, pocket: &mut Pocket, shelf: &mut Shelf) -> Result<(), Refusal> {
+    fn verify_top(
+        &self,
+        trusted: &mut Trusted,
+        pocket: &mut Pocket,
+        shelf: &mut Shelf,
+    ) -> Result<(), Refusal> {
         assignment_keys(trusted, pocket, shelf).map_err(refused)?;
         let bundle = ca_bundle(trusted, pocket, shelf).map_err(refused)?;
         if bundle.roots.iter().all(|root| root.0 != *self.ca_root) {
@@ -65,7 +83,13 @@ impl Repo {
     }
 
     /// Has a device of each channel verify each release that its channel lists, by a genuine assignment.
-    pub(crate) async fn verify_releases(&self, tx: &mut Tx, all: &Newest, listed: &[Listed<'_>], now: i64) -> Result<(), Refusal> {
+    pub(crate) async fn verify_releases(
+        &self,
+        tx: &mut Tx,
+        all: &Newest,
+        listed: &[Listed<'_>],
+        now: i64,
+    ) -> Result<(), Refusal> {
         let mut shelf = self.shelf(tx, all).await?;
         let newest = all.get("root").map(|root| root.bytes.clone()).unwrap_or_default();
         let mut pocket = Pocket(BTreeMap::from([("root.json".to_owned(), newest)]));
@@ -84,7 +108,8 @@ impl Repo {
             };
             let envelope = self.sign_assignment(&body, &entry.manifest, now)?;
             let assignment = verify_assignment(&envelope, &keys, &device, None, now).map_err(refused)?;
-            let this = ThisDevice { hardware: entry.manifest.hardware, channel: entry.channel, floor: entry.floor };
+            let this =
+                ThisDevice { hardware: entry.manifest.hardware, channel: entry.channel, floor: entry.floor };
             verify_release(&mut trusted, &assignment, this, &mut pocket, &mut shelf).map_err(refused)?;
         }
         Ok(())
@@ -97,7 +122,11 @@ impl Repo {
             shelf.metadata.insert(format!("{}.root.json", root.version), root.bytes);
         }
         for (role, stored) in all {
-            let name = if role == "timestamp" { "timestamp.json".into() } else { format!("{}.{role}.json", stored.version) };
+            let name = if role == "timestamp" {
+                "timestamp.json".into()
+            } else {
+                format!("{}.{role}.json", stored.version)
+            };
             shelf.metadata.insert(name, stored.bytes.clone());
             if role == "targets" || role.starts_with("product-") {
                 for (path, digest) in super::publish::targets_of(stored)? {

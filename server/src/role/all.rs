@@ -40,7 +40,8 @@ impl Running {
     pub async fn serve(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let state = self.state;
         let roots = [state.ca.root.certificate.clone()];
-        let tls = Arc::new(tls::server_config(Arc::clone(&state.server_certificate), &roots, state.clock.clone())?);
+        let tls =
+            Arc::new(tls::server_config(Arc::clone(&state.server_certificate), &roots, state.clock.clone())?);
         let bounds = Bounds {
             max_connections: state.config.listen.max_connections,
             handshake: Duration::from_secs(10),

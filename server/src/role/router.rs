@@ -6,7 +6,9 @@ use crate::http::auth::{Action as A, Need, Resource as R, guard};
 use crate::http::frame;
 use crate::refusal::{Kind, Refusal};
 use crate::state::AppState;
-use crate::{audit, authority, checkin, device, enroll, grant, operator, release, repo, rollout, secret, site};
+use crate::{
+    audit, authority, checkin, device, enroll, grant, operator, release, repo, rollout, secret, site,
+};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{Next, from_fn};

@@ -39,7 +39,11 @@ pub async fn list(
 /// One rollout with its phases and the planner's reasons.
 #[utoipa::path(get, path = "/api/v1/rollouts/{id}", tag = "rollouts", params(("id" = String, Path)),
     responses((status = 200, body = Rollout)))]
-pub async fn show(State(state): State<AppState>, operator: Operator, Path(id): Path<String>) -> Answer<Json<Rollout>> {
+pub async fn show(
+    State(state): State<AppState>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Answer<Json<Rollout>> {
     ops::show(&state, &operator, &id).await.map(Json)
 }
 

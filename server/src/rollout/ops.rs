@@ -13,7 +13,8 @@ use crate::state::AppState;
 use crate::tx;
 use holdfast_decide::access::Selector;
 use holdfast_decide::fleet::{
-    self, Action, AssignmentRow, Command, DeviceRow, PhasePlan, PlanInput, ReleaseRow, RolloutRow, RolloutState,
+    self, Action, AssignmentRow, Command, DeviceRow, PhasePlan, PlanInput, ReleaseRow, RolloutRow,
+    RolloutState,
 };
 use holdfast_proto::api::device::Device;
 use holdfast_proto::api::rollout::{Assignment, CreateRollout, EvidenceLevel, Rollout};
@@ -58,8 +59,10 @@ impl Leases {
 
 /// Drafts a rollout; nothing happens until it is started.
 pub async fn create(state: &AppState, operator: &Operator, spec: &CreateRollout) -> Result<Rollout, Refusal> {
-    PhasePlan::parse_all(&spec.phases).map_err(|error| Refusal::invalid("malformed-phases", error.to_string()))?;
-    Selector::parse(&spec.selector).map_err(|error| Refusal::invalid("malformed-selector", error.to_string()))?;
+    PhasePlan::parse_all(&spec.phases)
+        .map_err(|error| Refusal::invalid("malformed-phases", error.to_string()))?;
+    Selector::parse(&spec.selector)
+        .map_err(|error| Refusal::invalid("malformed-selector", error.to_string()))?;
     if spec.max_failure_rate.is_some_and(|rate| !(0.0..=1.0).contains(&rate)) {
         return Err(Refusal::invalid("rate-out-of-range", "max_failure_rate is between 0 and 1"));
     }
@@ -92,7 +95,8 @@ pub async fn create(state: &AppState, operator: &Operator, spec: &CreateRollout)
         }
         sql::rollout_insert(tx, &operator.tenant, &row).await?;
         let reason = format!("{}/{}", row.hardware, row.release);
-        audit::append(tx, &operator.did("rollout.create", format!("rollout/{}", row.id), reason), now).await?;
+        audit::append(tx, &operator.did("rollout.create", format!("rollout/{}", row.id), reason), now)
+            .await?;
         Ok(())
     })?;
     // What the planner would say if it were started now.
@@ -101,7 +105,12 @@ pub async fn create(state: &AppState, operator: &Operator, spec: &CreateRollout)
 }
 
 /// Carries out an operator's order, then plans.
-pub async fn order(state: &AppState, operator: &Operator, id: &str, order: &Command) -> Result<Rollout, Refusal> {
+pub async fn order(
+    state: &AppState,
+    operator: &Operator,
+    id: &str,
+    order: &Command,
+) -> Result<Rollout, Refusal> {
     let now = state.now();
     tx!(state.db, "rollout.order", |tx| {
         let row = sql::rollout_row(tx, &operator.tenant, id).await?.ok_or_else(|| no_rollout(id))?;
@@ -132,7 +141,12 @@ pub async fn show(state: &AppState, operator: &Operator, id: &str) -> Result<Rol
     Ok(row.ok_or_else(|| no_rollout(id))?.to_api()?)
 }
 
-pub async fn list(state: &AppState, operator: &Operator, after: &str, limit: i64) -> Result<Vec<Rollout>, Refusal> {
+pub async fn list(
+    state: &AppState,
+    operator: &Operator,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Rollout>, Refusal> {
     let rows = sql::rollout_list(&mut state.db.read().await?, &operator.tenant, after, limit).await?;
     Ok(rows.iter().map(RolloutSql::to_api).collect::<Result<_, _>>()?)
 }
@@ -149,7 +163,8 @@ pub async fn assignments(
     let device = parts.next().unwrap_or_default();
     let mut number = || parts.next().and_then(|text| text.parse().ok()).unwrap_or(0);
     let cursor = (device, number(), number());
-    let rows = sql::assignment_list(&mut state.db.read().await?, &operator.tenant, rollout, cursor, limit).await?;
+    let rows =
+        sql::assignment_list(&mut state.db.read().await?, &operator.tenant, rollout, cursor, limit).await?;
     Ok(rows.iter().map(AssignmentSql::to_api).collect())
 }
 
@@ -158,7 +173,12 @@ fn no_rollout(id: &str) -> Refusal {
 }
 
 /// Everything that the planner looks at.
-async fn input(state: &AppState, tx: &mut Tx, tenant: &str, rollouts: &[RolloutSql]) -> Result<PlanInput, Refusal> {
+async fn input(
+    state: &AppState,
+    tx: &mut Tx,
+    tenant: &str,
+    rollouts: &[RolloutSql],
+) -> Result<PlanInput, Refusal> {
     let hardware: BTreeSet<&str> = rollouts.iter().map(|row| row.hardware.as_str()).collect();
     let mut input = PlanInput::default();
     for row in rollouts {
@@ -225,7 +245,8 @@ pub async fn plan_once(state: &AppState, tenant: &str) -> Result<Option<i64>, Re
         let input = input(state, tx, tenant, &rollouts).await?;
         let mut rng = crate::chance::System;
         let (plan, report) = fleet::plan(&input, now, &mut rng);
-        let mut rows: BTreeMap<String, RolloutSql> = rollouts.into_iter().map(|row| (row.id.clone(), row)).collect();
+        let mut rows: BTreeMap<String, RolloutSql> =
+            rollouts.into_iter().map(|row| (row.id.clone(), row)).collect();
         for action in &plan.actions {
             carry_out(tx, tenant, &mut rows, action, now).await?;
         }
@@ -242,7 +263,10 @@ async fn dry_report(state: &AppState, tenant: &str, row: &RolloutSql, now: i64) 
     tx!(state.db, "rollout.dry", |tx| {
         let mut input = input(state, tx, tenant, std::slice::from_ref(row)).await?;
         for rollout in &mut input.rollouts {
-            *rollout = RolloutRow { deltas_ready: true, ..fleet::command(rollout, &Command::Start, now).map_err(Refusal::internal)? };
+            *rollout = RolloutRow {
+                deltas_ready: true,
+                ..fleet::command(rollout, &Command::Start, now).map_err(Refusal::internal)?
+            };
         }
         let (_, report) = fleet::plan(&input, now, &mut crate::chance::System);
         for told in report.rollouts {
@@ -255,7 +279,13 @@ async fn dry_report(state: &AppState, tenant: &str, row: &RolloutSql, now: i64) 
 }
 
 /// Queues the deltas that a rollout waits for, and notes when none is being built any more.
-async fn prepare(state: &AppState, tx: &mut Tx, tenant: &str, rollouts: &[RolloutSql], now: i64) -> Result<(), Refusal> {
+async fn prepare(
+    state: &AppState,
+    tx: &mut Tx,
+    tenant: &str,
+    rollouts: &[RolloutSql],
+    now: i64,
+) -> Result<(), Refusal> {
     for row in rollouts.iter().filter(|row| row.state == "Preparing" && !row.deltas_ready) {
         let Some(output) = release::row(tx, tenant, &row.hardware, &row.release).await? else { continue };
         let mut bases = BTreeSet::new();
@@ -268,7 +298,8 @@ async fn prepare(state: &AppState, tx: &mut Tx, tenant: &str, rollouts: &[Rollou
         for base in bases {
             let Some(base) = release::row(tx, tenant, &row.hardware, &base).await? else { continue };
             let deltas = release::queue_between(&state.repo, tx, &base, &output, now).await?;
-            waiting |= deltas.iter().any(|delta| delta.state == holdfast_proto::api::release::DeltaState::Queued);
+            waiting |=
+                deltas.iter().any(|delta| delta.state == holdfast_proto::api::release::DeltaState::Queued);
         }
         if waiting {
             state.wake_deltas.wake();
@@ -280,7 +311,13 @@ async fn prepare(state: &AppState, tx: &mut Tx, tenant: &str, rollouts: &[Rollou
     Ok(())
 }
 
-async fn carry_out(tx: &mut Tx, tenant: &str, rows: &mut BTreeMap<String, RolloutSql>, action: &Action, now: i64) -> Result<(), Refusal> {
+async fn carry_out(
+    tx: &mut Tx,
+    tenant: &str,
+    rows: &mut BTreeMap<String, RolloutSql>,
+    action: &Action,
+    now: i64,
+) -> Result<(), Refusal> {
     match action {
         Action::Offer { .. } => offer(tx, tenant, rows, action, now).await,
         Action::End { device, epoch, sequence, from, to, .. } => {
@@ -324,8 +361,15 @@ async fn carry_out(tx: &mut Tx, tenant: &str, rows: &mut BTreeMap<String, Rollou
 }
 
 /// Writes a row in state Offered under the device's next sequence.
-async fn offer(tx: &mut Tx, tenant: &str, rows: &BTreeMap<String, RolloutSql>, action: &Action, now: i64) -> Result<(), Refusal> {
-    let Action::Offer { device, rollout, purpose, release, from_release, phase, attempt, lease_s } = action else {
+async fn offer(
+    tx: &mut Tx,
+    tenant: &str,
+    rows: &BTreeMap<String, RolloutSql>,
+    action: &Action,
+    now: i64,
+) -> Result<(), Refusal> {
+    let Action::Offer { device, rollout, purpose, release, from_release, phase, attempt, lease_s } = action
+    else {
         return Ok(());
     };
     let Some(owner) = rows.get(rollout.as_str()) else { return Ok(()) };
@@ -334,7 +378,10 @@ async fn offer(tx: &mut Tx, tenant: &str, rows: &BTreeMap<String, RolloutSql>, a
         device_id: device.to_string(),
         epoch: EPOCH,
         // Above what any device says that it trusts, too: a restored backup offers nothing old.
-        sequence: newest.map_or(0, |row| row.sequence).max(checkin::ops::seen_assignment(tx, tenant, device.as_str()).await?) + 1,
+        sequence: newest
+            .map_or(0, |row| row.sequence)
+            .max(checkin::ops::seen_assignment(tx, tenant, device.as_str()).await?)
+            + 1,
         rollout_id: rollout.to_string(),
         purpose: purpose.as_str().to_owned(),
         phase: i64::from(*phase),
@@ -407,9 +454,15 @@ pub struct ArmedFacts {
 }
 
 /// The facts of Arming of the assignment that a report names.
-pub async fn armed_facts(tx: &mut Tx, tenant: &str, device: &str, report: &Report) -> Result<Option<ArmedFacts>, Error> {
+pub async fn armed_facts(
+    tx: &mut Tx,
+    tenant: &str,
+    device: &str,
+    report: &Report,
+) -> Result<Option<ArmedFacts>, Error> {
     let Some(reference) = report.assignment else { return Ok(None) };
-    let row = sql::assignment_at(tx, tenant, device, (reference.epoch as i64, reference.sequence as i64)).await?;
+    let row =
+        sql::assignment_at(tx, tenant, device, (reference.epoch as i64, reference.sequence as i64)).await?;
     Ok(row.filter(|row| row.armed_at != 0).map(|row| ArmedFacts {
         boot_id: row.armed_boot,
         reset_count: row.armed_reset,
@@ -433,12 +486,14 @@ pub async fn report(
     let Some(row) = sql::assignment_at(tx, tenant, device, at).await? else { return Ok(()) };
     let Some(rollout) = sql::rollout_row(tx, tenant, &row.rollout_id).await? else { return Ok(()) };
     if i64::from(reference.attempt) != row.attempt {
-        let text = format!("report refused: it is about attempt {}, this is {}", reference.attempt, row.attempt);
+        let text =
+            format!("report refused: it is about attempt {}, this is {}", reference.attempt, row.attempt);
         return Ok(sql::event(tx, tenant, &row, &text, now).await?);
     }
     let (rollout_row, before) = (rollout.to_row()?, row.to_row(state.leases.until(&row))?);
     let policy = policy_of(&rollout.spec()?);
-    let detail: String = report.detail.clone().unwrap_or_default().chars().take(DETAIL_MAX_BYTES / 4).collect();
+    let detail: String =
+        report.detail.clone().unwrap_or_default().chars().take(DETAIL_MAX_BYTES / 4).collect();
     let moved = match fleet::advance(&before, &report.progress, evidence, rollout_row.state, &policy, now) {
         Ok(moved) => moved,
         Err(refused) => {
@@ -451,7 +506,10 @@ pub async fn report(
         return Ok(());
     }
     if !sql::assignment_change(tx, tenant, (&row.state, &row.code), &next).await? {
-        return Err(Refusal::conflict("assignment-moved", "this assignment moved meanwhile: send the report again"));
+        return Err(Refusal::conflict(
+            "assignment-moved",
+            "this assignment moved meanwhile: send the report again",
+        ));
     }
     let words = match moved.alarm {
         Some(alarm) => format!("{alarm:?} {detail}"),

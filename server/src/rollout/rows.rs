@@ -4,8 +4,8 @@ use super::sql::{AssignmentSql, RolloutSql};
 use crate::db::Error;
 use holdfast_decide::access::Selector;
 use holdfast_decide::fleet::{
-    Approval, AssignmentRow, AssignmentState, Cohort, Membership, PhasePlan, Policy, Purpose, RolloutRow, RolloutState,
-    Stage,
+    Approval, AssignmentRow, AssignmentState, Cohort, Membership, PhasePlan, Policy, Purpose, RolloutRow,
+    RolloutState, Stage,
 };
 use holdfast_proto::api::rollout::{Assignment, CreateRollout, EvidenceLevel, Phase, Rollout};
 use holdfast_proto::{DeviceId, ReleaseName, RolloutId};
@@ -45,7 +45,8 @@ impl RolloutSql {
         let membership = if self.frozen.is_empty() {
             Membership::Live
         } else {
-            let members: BTreeSet<DeviceId> = serde_json::from_str(&self.frozen).map_err(|_| broken("another cohort"))?;
+            let members: BTreeSet<DeviceId> =
+                serde_json::from_str(&self.frozen).map_err(|_| broken("another cohort"))?;
             Membership::Frozen(members)
         };
         Ok(RolloutRow {
@@ -60,7 +61,11 @@ impl RolloutSql {
             policy: policy_of(&spec),
             priority: 0,
             author: self.author.clone(),
-            approval: if self.approved_by.is_empty() { Approval::NotNeeded } else { Approval::GivenBy(self.approved_by.clone()) },
+            approval: if self.approved_by.is_empty() {
+                Approval::NotNeeded
+            } else {
+                Approval::GivenBy(self.approved_by.clone())
+            },
             start_at: None,
             deltas_ready: self.deltas_ready,
             state: RolloutState::parse(&self.state).ok_or_else(|| broken("another state"))?,
@@ -77,7 +82,9 @@ impl RolloutSql {
     /// The same row with the planner's fields as `row` has them; the version rises.
     pub(super) fn with(&self, row: &RolloutRow) -> Result<Self, Error> {
         let frozen = match &row.cohort.membership {
-            Membership::Frozen(members) => serde_json::to_string(members).map_err(|_| broken("an unwritable cohort"))?,
+            Membership::Frozen(members) => {
+                serde_json::to_string(members).map_err(|_| broken("an unwritable cohort"))?
+            }
             _ => self.frozen.clone(),
         };
         Ok(Self {
@@ -100,7 +107,8 @@ impl RolloutSql {
     }
 
     pub(super) fn to_api(&self) -> Result<Rollout, Error> {
-        let (spec, report) = (self.spec()?, serde_json::from_str::<StoredReport>(&self.report).unwrap_or_default());
+        let (spec, report) =
+            (self.spec()?, serde_json::from_str::<StoredReport>(&self.report).unwrap_or_default());
         Ok(Rollout {
             id: RolloutId::from(self.id.as_str()),
             hardware: self.hardware.clone(),
@@ -118,7 +126,10 @@ impl RolloutSql {
 
 impl AssignmentSql {
     pub(super) fn to_row(&self, lease_until: i64) -> Result<AssignmentRow, Error> {
-        let state = AssignmentState::parse(&self.state, Some(&self.code).filter(|c| !c.is_empty()).map(String::as_str));
+        let state = AssignmentState::parse(
+            &self.state,
+            Some(&self.code).filter(|c| !c.is_empty()).map(String::as_str),
+        );
         Ok(AssignmentRow {
             device: DeviceId::from(self.device_id.as_str()),
             rollout: RolloutId::from(self.rollout_id.as_str()),

@@ -194,7 +194,12 @@ pub(super) async fn rollout_row(tx: &mut Tx, tenant: &str, id: &str) -> Result<O
     row.as_ref().map(rollout).transpose()
 }
 
-pub(super) async fn rollout_list(tx: &mut Tx, tenant: &str, after: &str, limit: i64) -> Result<Vec<RolloutSql>, Error> {
+pub(super) async fn rollout_list(
+    tx: &mut Tx,
+    tenant: &str,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<RolloutSql>, Error> {
     let rows = sqlx::query(select(ROLLOUT, "rollout WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3"))
         .bind(tenant)
         .bind(after)
@@ -291,7 +296,11 @@ pub(super) async fn assignment_change(
 }
 
 /// A device's newest assignment.
-pub(super) async fn assignment_newest(tx: &mut Tx, tenant: &str, device: &str) -> Result<Option<AssignmentSql>, Error> {
+pub(super) async fn assignment_newest(
+    tx: &mut Tx,
+    tenant: &str,
+    device: &str,
+) -> Result<Option<AssignmentSql>, Error> {
     let row = sqlx::query(select(
         ASSIGNMENT,
         "assignment WHERE tenant_id = $1 AND device_id = $2 ORDER BY epoch DESC, sequence DESC LIMIT 1",
@@ -323,7 +332,11 @@ pub(super) async fn assignment_at(
 }
 
 /// Those of one rollout.
-pub(super) async fn assignment_of(tx: &mut Tx, tenant: &str, rollout: &str) -> Result<Vec<AssignmentSql>, Error> {
+pub(super) async fn assignment_of(
+    tx: &mut Tx,
+    tenant: &str,
+    rollout: &str,
+) -> Result<Vec<AssignmentSql>, Error> {
     let rows = sqlx::query(select(
         ASSIGNMENT,
         "assignment WHERE tenant_id = $1 AND rollout_id = $2 ORDER BY device_id, epoch, sequence",

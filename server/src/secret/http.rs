@@ -54,6 +54,7 @@ pub async fn read(
     Path(path): Path<String>,
     Parameters(version): Parameters<Version>,
 ) -> Answer<Json<SecretValue>> {
-    let reader = Reader { tenant: &device.tenant, actor: grant::ops::device_actor(&device), audit: device.actor() };
+    let reader =
+        Reader { tenant: &device.tenant, actor: grant::ops::device_actor(&device), audit: device.actor() };
     ops::read(&state, &reader, &path, version.version).await.map(Json)
 }

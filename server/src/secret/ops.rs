@@ -2,7 +2,6 @@
 
 use super::seal::{EPOCH, Place, SealError, Sealer};
 use super::sql::{self, SecretRow, VersionRow};
-use crate::tx;
 use crate::audit::{self, Actor, Entry};
 use crate::db::Tx;
 use crate::grant;
@@ -10,6 +9,7 @@ use crate::http::auth::Operator;
 use crate::keyring;
 use crate::refusal::{Kind, Refusal};
 use crate::state::AppState;
+use crate::tx;
 use holdfast_decide::access::{self, Request, SecretPath, Target, Verb};
 use holdfast_proto::api::secret::{PutSecret, Secret, SecretValue};
 
@@ -19,45 +19,58 @@ const CONTENT_TYPE_MAX_BYTES: usize = 128;
 const CONTENT_TYPE_DEFAULT: &str = "application/octet-stream";
 
 /// Writes a new version and moves the pointer to it.
-pub async fn put(state: &AppState, operator: &Operator, path: &str, body: &PutSecret) -> Result<Secret, Refusal> {
+pub async fn put(
+    state: &AppState,
+    operator: &Operator,
+    path: &str,
+    body: &PutSecret,
+) -> Result<Secret, Refusal> {
     let path = parse_path(path)?;
     let content_type = body.content_type.as_deref().unwrap_or(CONTENT_TYPE_DEFAULT);
     check_value(body, content_type)?;
     let now = state.now();
     let sealer = sealer(state).await?;
     tx!(state.db, "secret.put", |tx| {
-            let before = sql::secret_row(tx, &operator.tenant, path.as_str()).await?;
-            if let Some(before) = &before {
-                check_pointer(&sealer, &operator.tenant, before)?;
-            }
-            let row = SecretRow {
-                path: path.as_str().to_owned(),
-                id: before.as_ref().map_or_else(|| crate::chance::id("sec", now), |row| row.id.clone()),
-                current_version: before.as_ref().map_or(1, |row| row.current_version + 1),
-                content_type: content_type.to_owned(),
-                created_at: before.as_ref().map_or(now, |row| row.created_at),
-                updated_at: now,
-                mac: Vec::new(),
-            };
-            let row = SecretRow { mac: with_pointer(&operator.tenant, &row, |parts| sealer.mac(POINTER, parts)), ..row };
-            let place = place(&operator.tenant, &row, row.current_version, EPOCH);
-            let version = VersionRow {
-                version: row.current_version,
-                epoch: EPOCH,
-                content_type: row.content_type.clone(),
-                length: body.value.len() as u64,
-                sealed: sealer.seal(&place, &body.value)?,
-            };
-            sql::version_put(tx, &operator.tenant, &row.id, &version, now).await?;
-            sql::secret_put(tx, &operator.tenant, &row).await?;
-            let reason = format!("version {}, {} bytes", row.current_version, version.length);
-            audit::append(tx, &operator.did("secret.put", format!("secret/{}", row.path), reason), now).await?;
-            Ok::<_, Refusal>(to_api(&row, version.length))
-        })
+        let before = sql::secret_row(tx, &operator.tenant, path.as_str()).await?;
+        if let Some(before) = &before {
+            check_pointer(&sealer, &operator.tenant, before)?;
+        }
+        let row = SecretRow {
+            path: path.as_str().to_owned(),
+            id: before.as_ref().map_or_else(|| crate::chance::id("sec", now), |row| row.id.clone()),
+            current_version: before.as_ref().map_or(1, |row| row.current_version + 1),
+            content_type: content_type.to_owned(),
+            created_at: before.as_ref().map_or(now, |row| row.created_at),
+            updated_at: now,
+            mac: Vec::new(),
+        };
+        let row = SecretRow {
+            mac: with_pointer(&operator.tenant, &row, |parts| sealer.mac(POINTER, parts)),
+            ..row
+        };
+        let place = place(&operator.tenant, &row, row.current_version, EPOCH);
+        let version = VersionRow {
+            version: row.current_version,
+            epoch: EPOCH,
+            content_type: row.content_type.clone(),
+            length: body.value.len() as u64,
+            sealed: sealer.seal(&place, &body.value)?,
+        };
+        sql::version_put(tx, &operator.tenant, &row.id, &version, now).await?;
+        sql::secret_put(tx, &operator.tenant, &row).await?;
+        let reason = format!("version {}, {} bytes", row.current_version, version.length);
+        audit::append(tx, &operator.did("secret.put", format!("secret/{}", row.path), reason), now).await?;
+        Ok::<_, Refusal>(to_api(&row, version.length))
+    })
 }
 
 /// Paths, versions and sizes; never values.
-pub async fn list(state: &AppState, operator: &Operator, after: &str, limit: i64) -> Result<Vec<Secret>, Refusal> {
+pub async fn list(
+    state: &AppState,
+    operator: &Operator,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Secret>, Refusal> {
     let mut tx = state.db.read().await?;
     let mut items = Vec::new();
     for row in sql::secret_list(&mut tx, &operator.tenant, after, limit).await? {
@@ -75,43 +88,65 @@ pub struct Reader<'a> {
 }
 
 /// Reads a secret for a device or a workload. Both the answer and the denial are audited.
-pub async fn read(state: &AppState, reader: &Reader<'_>, path: &str, version: Option<u64>) -> Result<SecretValue, Refusal> {
+pub async fn read(
+    state: &AppState,
+    reader: &Reader<'_>,
+    path: &str,
+    version: Option<u64>,
+) -> Result<SecretValue, Refusal> {
     let path = parse_path(path)?;
     let now = state.now();
     let sealer = sealer(state).await?;
     let resource = format!("secret/{}", path.as_str());
     let read = tx!(state.db, "secret.read", |tx| {
-            let policy = grant::ops::compiled(tx, reader.tenant, &sealer).await?;
-            let row = sql::secret_row(tx, reader.tenant, path.as_str()).await?;
-            if let Some(row) = &row {
-                check_pointer(&sealer, reader.tenant, row)?;
-            }
-            let wanted = version.or(row.as_ref().map(|row| row.current_version));
-            let target = Target::Value { path: &path, verb: Verb::Read, version: wanted };
-            let question = Request { actor: &reader.actor, tenant: policy.tenant(), target };
-            let decision = access::allow(&policy, &question, now);
-            if !decision.allow {
-                let entry = Entry::done(reader.tenant, reader.audit.clone(), "secret.read", &resource, decision.reason.to_string());
-                audit::append(tx, &entry.denied(), now).await?;
-                return Ok(Err(decision.reason.to_string()));
-            }
-            let Some(row) = row else { return Ok(Err("absent".to_owned())) };
-            let value = open(tx, &sealer, reader.tenant, &row, wanted.unwrap_or(row.current_version)).await?;
-            let reason = format!("version {}", value.version);
-            audit::append(tx, &Entry::done(reader.tenant, reader.audit.clone(), "secret.read", &resource, reason), now).await?;
-            Ok::<_, Refusal>(Ok(SecretValue {
-                max_ttl_s: decision.obligations.max_ttl_s,
-                max_offline_s: decision.obligations.max_offline_s,
-                ..value
-            }))
-        })?;
+        let policy = grant::ops::compiled(tx, reader.tenant, &sealer).await?;
+        let row = sql::secret_row(tx, reader.tenant, path.as_str()).await?;
+        if let Some(row) = &row {
+            check_pointer(&sealer, reader.tenant, row)?;
+        }
+        let wanted = version.or(row.as_ref().map(|row| row.current_version));
+        let target = Target::Value { path: &path, verb: Verb::Read, version: wanted };
+        let question = Request { actor: &reader.actor, tenant: policy.tenant(), target };
+        let decision = access::allow(&policy, &question, now);
+        if !decision.allow {
+            let entry = Entry::done(
+                reader.tenant,
+                reader.audit.clone(),
+                "secret.read",
+                &resource,
+                decision.reason.to_string(),
+            );
+            audit::append(tx, &entry.denied(), now).await?;
+            return Ok(Err(decision.reason.to_string()));
+        }
+        let Some(row) = row else { return Ok(Err("absent".to_owned())) };
+        let value = open(tx, &sealer, reader.tenant, &row, wanted.unwrap_or(row.current_version)).await?;
+        let reason = format!("version {}", value.version);
+        audit::append(
+            tx,
+            &Entry::done(reader.tenant, reader.audit.clone(), "secret.read", &resource, reason),
+            now,
+        )
+        .await?;
+        Ok::<_, Refusal>(Ok(SecretValue {
+            max_ttl_s: decision.obligations.max_ttl_s,
+            max_offline_s: decision.obligations.max_offline_s,
+            ..value
+        }))
+    })?;
     read.map_err(|reason| match reason.as_str() {
         "absent" => Refusal::not_found(format_args!("secret `{}`", path.as_str())),
         _ => Refusal::forbidden("not-granted", format!("no grant opens this secret for you: {reason}")),
     })
 }
 
-async fn open(tx: &mut Tx, sealer: &Sealer, tenant: &str, row: &SecretRow, version: u64) -> Result<SecretValue, Refusal> {
+async fn open(
+    tx: &mut Tx,
+    sealer: &Sealer,
+    tenant: &str,
+    row: &SecretRow,
+    version: u64,
+) -> Result<SecretValue, Refusal> {
     let stored = sql::version_row(tx, tenant, &row.id, version)
         .await?
         .ok_or_else(|| Refusal::not_found(format_args!("version {version} of secret `{}`", row.path)))?;
@@ -137,7 +172,10 @@ async fn open(tx: &mut Tx, sealer: &Sealer, tenant: &str, row: &SecretRow, versi
 pub async fn sealer(state: &AppState) -> Result<Sealer, Refusal> {
     Sealer::open(&state.keyring, state.now()).await.map_err(|error| match error {
         keyring::Error::Db(error) => error.into(),
-        error => Refusal::new(Kind::Sealed, "sealed", "the keyring does not open: secrets are not served now").because(error),
+        error => {
+            Refusal::new(Kind::Sealed, "sealed", "the keyring does not open: secrets are not served now")
+                .because(error)
+        }
     })
 }
 
@@ -152,7 +190,10 @@ fn check_value(body: &PutSecret, content_type: &str) -> Result<(), Refusal> {
     }
     let printable = content_type.bytes().all(|byte| byte.is_ascii_graphic());
     if content_type.is_empty() || content_type.len() > CONTENT_TYPE_MAX_BYTES || !printable {
-        return Err(Refusal::invalid("malformed-content-type", "a content type is 1 to 128 printable ASCII characters"));
+        return Err(Refusal::invalid(
+            "malformed-content-type",
+            "a content type is 1 to 128 printable ASCII characters",
+        ));
     }
     Ok(())
 }

@@ -131,9 +131,10 @@ impl Sealer {
         // Unwrap safety: HMAC takes keys of every length.
         let mac = <hmac::Hmac<sha2::Sha256> as hmac::Mac>::new_from_slice(&self.root).unwrap();
         let labelled = [label.as_bytes()];
-        labelled.iter().chain(parts).fold(mac, |mac, part| {
-            mac.chain_update((part.len() as u32).to_be_bytes()).chain_update(part)
-        })
+        labelled
+            .iter()
+            .chain(parts)
+            .fold(mac, |mac, part| mac.chain_update((part.len() as u32).to_be_bytes()).chain_update(part))
     }
 
     fn data_key(&self, info: &[u8; INFO_BYTES]) -> Result<LessSafeKey, SealError> {
@@ -188,7 +189,10 @@ mod tests {
             assert!(matches!(sealer.open_record(&other, &record), Err(SealError::NotOurs)), "{other:?}");
         }
         let other_epoch = Place { epoch: 2, ..place(1) };
-        assert!(matches!(sealer.open_record(&other_epoch, &record), Err(SealError::Epoch { found: 1, row: 2 })));
+        assert!(matches!(
+            sealer.open_record(&other_epoch, &record),
+            Err(SealError::Epoch { found: 1, row: 2 })
+        ));
     }
 
     #[test]

@@ -42,14 +42,25 @@ fn secret(row: &AnyRow) -> Result<SecretRow, Error> {
 
 pub(super) async fn secret_row(tx: &mut Tx, tenant: &str, path: &str) -> Result<Option<SecretRow>, Error> {
     let text = format!("SELECT {COLUMNS} FROM secret WHERE tenant_id = $1 AND path = $2");
-    let row = sqlx::query(sqlx::AssertSqlSafe(text)).bind(tenant).bind(path).fetch_optional(tx.conn()).await?;
+    let row =
+        sqlx::query(sqlx::AssertSqlSafe(text)).bind(tenant).bind(path).fetch_optional(tx.conn()).await?;
     row.as_ref().map(secret).transpose()
 }
 
-pub(super) async fn secret_list(tx: &mut Tx, tenant: &str, after: &str, limit: i64) -> Result<Vec<SecretRow>, Error> {
-    let text = format!("SELECT {COLUMNS} FROM secret WHERE tenant_id = $1 AND path > $2 ORDER BY path LIMIT $3");
-    let rows =
-        sqlx::query(sqlx::AssertSqlSafe(text)).bind(tenant).bind(after).bind(limit).fetch_all(tx.conn()).await?;
+pub(super) async fn secret_list(
+    tx: &mut Tx,
+    tenant: &str,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<SecretRow>, Error> {
+    let text =
+        format!("SELECT {COLUMNS} FROM secret WHERE tenant_id = $1 AND path > $2 ORDER BY path LIMIT $3");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(tenant)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(tx.conn())
+        .await?;
     rows.iter().map(secret).collect()
 }
 
@@ -73,7 +84,13 @@ pub(super) async fn secret_put(tx: &mut Tx, tenant: &str, row: &SecretRow) -> Re
     Ok(())
 }
 
-pub(super) async fn version_put(tx: &mut Tx, tenant: &str, secret: &str, row: &VersionRow, now: i64) -> Result<(), Error> {
+pub(super) async fn version_put(
+    tx: &mut Tx,
+    tenant: &str,
+    secret: &str,
+    row: &VersionRow,
+    now: i64,
+) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO secret_version (tenant_id, secret_id, version, epoch, content_type, length, sealed, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -91,7 +108,12 @@ pub(super) async fn version_put(tx: &mut Tx, tenant: &str, secret: &str, row: &V
     Ok(())
 }
 
-pub(super) async fn version_row(tx: &mut Tx, tenant: &str, secret: &str, version: u64) -> Result<Option<VersionRow>, Error> {
+pub(super) async fn version_row(
+    tx: &mut Tx,
+    tenant: &str,
+    secret: &str,
+    version: u64,
+) -> Result<Option<VersionRow>, Error> {
     let row = sqlx::query(
         "SELECT version, epoch, content_type, length, sealed FROM secret_version \
          WHERE tenant_id = $1 AND secret_id = $2 AND version = $3",

@@ -39,7 +39,9 @@ pub async fn register(state: &AppState, operator: &Operator, body: &RegisterSite
     }
     let printable = body.issuer.bytes().all(|byte| byte.is_ascii_graphic());
     if body.issuer.is_empty() || body.issuer.len() > ISSUER_MAX_BYTES || !printable {
-        let text = format!("an issuer is 1 to {ISSUER_MAX_BYTES} printable ASCII characters, as `iss` in the tokens");
+        let text = format!(
+            "an issuer is 1 to {ISSUER_MAX_BYTES} printable ASCII characters, as `iss` in the tokens"
+        );
         return Err(Refusal::invalid("malformed-issuer", text));
     }
     let jwks = crate::db::json(&body.jwks);
@@ -54,14 +56,16 @@ pub async fn register(state: &AppState, operator: &Operator, body: &RegisterSite
         created_at: now,
         mac: Vec::new(),
     };
-    let row = SiteRow { mac: with_parts(&operator.tenant, &row, |parts| sealer.mac(MAC_LABEL, parts)), ..row };
+    let row =
+        SiteRow { mac: with_parts(&operator.tenant, &row, |parts| sealer.mac(MAC_LABEL, parts)), ..row };
     tx!(state.db, "site.register", |tx| {
         if sql::site_row(tx, &operator.tenant, &row.site).await?.is_some() {
             let text = format!("the site {} is registered already; its keys stay pinned", row.site);
             return Err(Refusal::conflict("site-known", text));
         }
         sql::site_insert(tx, &operator.tenant, &row).await?;
-        let reason = format!("cluster {}, issuer {}, keys {}", row.cluster, row.issuer, keys.ids().join(", "));
+        let reason =
+            format!("cluster {}, issuer {}, keys {}", row.cluster, row.issuer, keys.ids().join(", "));
         let entry = operator.did("site.register", format!("site/{}", row.site), audit::printable(&reason));
         audit::append(tx, &entry, now).await?;
         Ok(())
@@ -121,11 +125,13 @@ pub async fn enroll(state: &AppState, body: &EnrollController) -> Result<Control
         if !sql::controller_token_spend(tx, tenant, &body.site, &hash(secret), now).await? {
             return Ok(None);
         }
-        let others = crate::ca::revoke::all_of(tx, tenant, PROFILE, &body.site, "another controller enrolled", now);
+        let others =
+            crate::ca::revoke::all_of(tx, tenant, PROFILE, &body.site, "another controller enrolled", now);
         let others = others.await?;
         let issued = issue(state, tx, tenant, &body.site, &csr, now).await?;
         let reason = format!("serial {}, {others} earlier revoked", issued.serial);
-        let entry = Entry::done(tenant, Actor::Controller(&body.site), "site.enroll", site_of(&body.site), reason);
+        let entry =
+            Entry::done(tenant, Actor::Controller(&body.site), "site.enroll", site_of(&body.site), reason);
         audit::append(tx, &entry, now).await?;
         Ok::<_, Refusal>(Some(issued))
     })?;
@@ -133,7 +139,11 @@ pub async fn enroll(state: &AppState, body: &EnrollController) -> Result<Control
 }
 
 /// The next certificate; the present one stays good to its end.
-pub async fn renew(state: &AppState, controller: &Controller, csr: &[u8]) -> Result<ControllerIssued, Refusal> {
+pub async fn renew(
+    state: &AppState,
+    controller: &Controller,
+    csr: &[u8],
+) -> Result<ControllerIssued, Refusal> {
     let csr = verify_csr(csr)?;
     let now = state.now();
     let issued = tx!(state.db, "site.renew", |tx| {
@@ -162,7 +172,12 @@ pub(super) struct Pinned {
     pub(super) keys: Keys,
 }
 
-pub(super) async fn pinned(tx: &mut Tx, tenant: &str, site: &str, sealer: &Sealer) -> Result<Pinned, Refusal> {
+pub(super) async fn pinned(
+    tx: &mut Tx,
+    tenant: &str,
+    site: &str,
+    sealer: &Sealer,
+) -> Result<Pinned, Refusal> {
     let row = sql::site_row(tx, tenant, site).await?;
     let row = row.ok_or_else(|| Refusal::not_found(format_args!("site `{}`", audit::printable(site))))?;
     check(sealer, tenant, &row)?;
@@ -199,13 +214,15 @@ fn answer(tenant: &str, issued: crate::ca::Issued) -> ControllerIssued {
 
 fn verify_csr(der: &[u8]) -> Result<Verified<Csr>, Refusal> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    csr::verify(der, provider.signature_verification_algorithms.all)
-        .map_err(|error| Refusal::invalid("csr-malformed", format!("the signing request is refused: {error}")))
+    csr::verify(der, provider.signature_verification_algorithms.all).map_err(|error| {
+        Refusal::invalid("csr-malformed", format!("the signing request is refused: {error}"))
+    })
 }
 
 fn parse_keys(jwks: &str) -> Result<Keys, Refusal> {
     Keys::parse(jwks.as_bytes()).map_err(|error| {
-        let text = format!("the key set is not pinned: {error}; take it from `kubectl get --raw /openid/v1/jwks`");
+        let text =
+            format!("the key set is not pinned: {error}; take it from `kubectl get --raw /openid/v1/jwks`");
         Refusal::invalid("malformed-jwks", text)
     })
 }

@@ -30,7 +30,8 @@ fn site(row: &AnyRow) -> Result<SiteRow, Error> {
 
 pub(super) async fn site_row(tx: &mut Tx, tenant: &str, name: &str) -> Result<Option<SiteRow>, Error> {
     let text = format!("SELECT {COLUMNS} FROM site WHERE tenant_id = $1 AND site = $2");
-    let row = sqlx::query(sqlx::AssertSqlSafe(text)).bind(tenant).bind(name).fetch_optional(tx.conn()).await?;
+    let row =
+        sqlx::query(sqlx::AssertSqlSafe(text)).bind(tenant).bind(name).fetch_optional(tx.conn()).await?;
     row.as_ref().map(site).transpose()
 }
 

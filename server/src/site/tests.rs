@@ -57,7 +57,8 @@ type Chain = Vec<CertificateDer<'static>>;
 
 impl Service {
     async fn as_controller(&self, method: &str, path: &str, body: &Value, chain: &Chain) -> Answer {
-        let mut request = Request::builder().method(method).uri(path).body(Body::from(body.to_string())).unwrap();
+        let mut request =
+            Request::builder().method(method).uri(path).body(Body::from(body.to_string())).unwrap();
         request.extensions_mut().insert(Self::connection(chain));
         let response = self.router().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();

@@ -46,10 +46,16 @@ impl Parcel {
     }
 
     pub(crate) fn body(&self) -> Value {
-        let metadata: Vec<Value> =
-            self.metadata.iter().map(|(role, bytes)| json!({"role": role, "bytes": Bytes(bytes.clone())})).collect();
-        let files: Vec<Value> =
-            self.files.iter().map(|(path, bytes)| json!({"path": path, "bytes": Bytes(bytes.clone())})).collect();
+        let metadata: Vec<Value> = self
+            .metadata
+            .iter()
+            .map(|(role, bytes)| json!({"role": role, "bytes": Bytes(bytes.clone())}))
+            .collect();
+        let files: Vec<Value> = self
+            .files
+            .iter()
+            .map(|(path, bytes)| json!({"path": path, "bytes": Bytes(bytes.clone())}))
+            .collect();
         json!({"metadata": metadata, "files": files})
     }
 }
@@ -57,10 +63,23 @@ impl Parcel {
 impl Desk {
     pub(crate) async fn open(service: &Service) -> Self {
         let names = [
-            "root-1", "root-2", "root-3", "targets-1", "targets-2", "product-1", "product-2", "product-3", "channel-1", "other",
+            "root-1",
+            "root-2",
+            "root-3",
+            "targets-1",
+            "targets-2",
+            "product-1",
+            "product-2",
+            "product-3",
+            "channel-1",
+            "other",
         ];
         let online = service.get("release-manager", "/tuf/keys").await;
-        Self { keys: names.into_iter().map(|name| (name, Key::make())).collect(), online, lists: BTreeMap::new() }
+        Self {
+            keys: names.into_iter().map(|name| (name, Key::make())).collect(),
+            online,
+            lists: BTreeMap::new(),
+        }
     }
 
     /// As above, with root and targets published.
@@ -94,11 +113,14 @@ impl Desk {
 
     pub(crate) fn root(&self, version: u64, now: i64) -> Value {
         let (mut keys, mut roles) = (Map::new(), Map::new());
-        let offline = [("root", &["root-1", "root-2", "root-3"][..]), ("targets", &["targets-1", "targets-2"][..])];
+        let offline =
+            [("root", &["root-1", "root-2", "root-3"][..]), ("targets", &["targets-1", "targets-2"][..])];
         for (role, names) in offline {
             let ids: Vec<&str> = names.iter().map(|name| self.keys[name].id.as_str()).collect();
             roles.insert(role.into(), json!({"keyids": ids, "threshold": 2}));
-            names.iter().for_each(|name| _ = keys.insert(self.keys[name].id.clone(), self.keys[name].public.clone()));
+            names
+                .iter()
+                .for_each(|name| _ = keys.insert(self.keys[name].id.clone(), self.keys[name].public.clone()));
         }
         for role in ["snapshot", "timestamp"] {
             let key = &self.online["roles"][role];
@@ -112,19 +134,29 @@ impl Desk {
     pub(crate) fn targets(&self, version: u64, now: i64) -> Value {
         let (mut keys, mut roles) = (Map::new(), Vec::new());
         let delegated: [(&str, &[&str], u64, String); 2] = [
-            ("product-primehub", &["product-1", "product-2", "product-3"], 2, format!("products/{HARDWARE}/*")),
+            (
+                "product-primehub",
+                &["product-1", "product-2", "product-3"],
+                2,
+                format!("products/{HARDWARE}/*"),
+            ),
             ("channel-stable", STABLE, 1, format!("channels/{CHANNEL}/*/*")),
         ];
         for (role, names, threshold, path) in delegated {
             let ids: Vec<&str> = names.iter().map(|name| self.keys[name].id.as_str()).collect();
             roles.push(json!({"name": role, "keyids": ids, "threshold": threshold, "terminating": true, "paths": [path]}));
-            names.iter().for_each(|name| _ = keys.insert(self.keys[name].id.clone(), self.keys[name].public.clone()));
+            names
+                .iter()
+                .for_each(|name| _ = keys.insert(self.keys[name].id.clone(), self.keys[name].public.clone()));
         }
         let deltas = &self.online["roles"]["deltas"];
-        roles.push(json!({"name": "deltas", "keyids": [deltas["key_id"]], "threshold": 1, "terminating": true,
-            "paths": ["delta/*"]}));
+        roles.push(
+            json!({"name": "deltas", "keyids": [deltas["key_id"]], "threshold": 1, "terminating": true,
+            "paths": ["delta/*"]}),
+        );
         keys.insert(deltas["key_id"].as_str().unwrap().into(), deltas["key"].clone());
-        let listed: Map<String, Value> = self.files().iter().map(|(path, bytes)| (path.clone(), target(bytes))).collect();
+        let listed: Map<String, Value> =
+            self.files().iter().map(|(path, bytes)| (path.clone(), target(bytes))).collect();
         json!({"_type": "targets", "spec_version": "1.0.0", "version": version, "expires": expires(now + YEAR_S),
             "targets": listed, "delegations": {"keys": keys, "roles": roles}})
     }
@@ -211,7 +243,8 @@ pub(crate) fn expires(at: i64) -> String {
 
 fn canonical(value: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, olpc_cjson::CanonicalFormatter::new());
+    let mut serializer =
+        serde_json::Serializer::with_formatter(&mut bytes, olpc_cjson::CanonicalFormatter::new());
     value.serialize(&mut serializer).unwrap();
     bytes
 }
@@ -221,5 +254,6 @@ pub(crate) fn firmware(version: &str, hub: &str) -> Vec<u8> {
     let home = std::env::var("HOME").unwrap_or_else(|_| "/root".into());
     let root = std::env::var("HOLDFAST_CACHE").unwrap_or_else(|_| format!("{home}/.cache/holdfast"));
     let path = format!("{root}/firmware/pybricks-{version}-{hub}.bin");
-    std::fs::read(&path).unwrap_or_else(|_| panic!("{path} is missing: run tests/setup/firmware.sh (`make test` does)"))
+    std::fs::read(&path)
+        .unwrap_or_else(|_| panic!("{path} is missing: run tests/setup/firmware.sh (`make test` does)"))
 }

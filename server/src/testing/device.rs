@@ -66,7 +66,11 @@ impl TestDevice {
                 let envelope: serde_json::Value = serde_json::from_slice(&envelope).unwrap();
                 let body = &envelope["signed"]["x-holdfast-assignment"];
                 let number = |name: &str| body[name].as_u64().unwrap();
-                AssignmentRef { epoch: number("epoch"), sequence: number("sequence"), attempt: number("attempt") as u32 }
+                AssignmentRef {
+                    epoch: number("epoch"),
+                    sequence: number("sequence"),
+                    attempt: number("attempt") as u32,
+                }
             });
         }
         answer
@@ -160,7 +164,8 @@ impl TestDevice {
     /// Walks the repository as a device does, from `root` where it holds none yet.
     pub(crate) fn walk(&mut self, service: &Service, root: &[u8]) -> Result<tuf::Trusted, TufError> {
         self.store.entry("root.json".into()).or_insert_with(|| root.to_vec());
-        let clock = DeviceClock { build_time: 0, wall: WallClock::Synchronised(service.state.now()), signed: None };
+        let clock =
+            DeviceClock { build_time: 0, wall: WallClock::Synchronised(service.state.now()), signed: None };
         let trusted = tuf::refresh(&mut Pocket(&mut self.store), &mut Wire(service), &clock)?;
         self.versions.timestamp = trusted.timestamp().map_or(0, |timestamp| timestamp.version);
         self.versions.snapshot = trusted.snapshot_version();
@@ -168,14 +173,19 @@ impl TestDevice {
     }
 
     /// Verifies the assignment that it is served, and the release that it names.
-    pub(crate) async fn verify(&mut self, service: &Service, root: &[u8]) -> Result<(Verified<Assignment>, Verified<Release>), TufError> {
+    pub(crate) async fn verify(
+        &mut self,
+        service: &Service,
+        root: &[u8],
+    ) -> Result<(Verified<Assignment>, Verified<Release>), TufError> {
         let answer = service.fetch(Some(self), "/v1/state", &[]).await;
         let state: StateAnswer = serde_json::from_slice(&answer.body).unwrap();
         let mut trusted = self.walk(service, root)?;
         let (store, wire) = (&mut Pocket(&mut self.store), &mut Wire(service));
         let keys = assignment_keys(&mut trusted, store, wire)?;
         let id = DeviceId::from(self.id.as_str());
-        let assignment = verify_assignment(&state.assignment.unwrap(), &keys, &id, None, service.state.now())?;
+        let assignment =
+            verify_assignment(&state.assignment.unwrap(), &keys, &id, None, service.state.now())?;
         let this = ThisDevice { hardware: HARDWARE, channel: CHANNEL, floor: self.floor };
         let release = verify_release(&mut trusted, &assignment, this, store, wire)?;
         Ok((assignment, release))

@@ -15,8 +15,8 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, header};
-use http_body_util::BodyExt as _;
 use holdfast_proto::api::device::Tier;
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -80,7 +80,8 @@ impl Service {
     async fn open(folder: tempfile::TempDir, database: Option<String>, clock: Clock) -> Self {
         let mut config = Config::for_data_dir(folder.path()).unwrap();
         config.database.url = database.clone().unwrap_or_default();
-        let state = AppState::open(config, clock.clone(), "https://127.0.0.1:1", Restored::Refuse).await.unwrap();
+        let state =
+            AppState::open(config, clock.clone(), "https://127.0.0.1:1", Restored::Refuse).await.unwrap();
         let tokens = std::fs::read(folder.path().join("tokens.json")).unwrap();
         let tokens = serde_json::from_slice(&tokens).unwrap();
         let router = router::service(state.clone());
@@ -122,7 +123,13 @@ impl Service {
 
     /// As an operator of this role.
     pub(crate) async fn operator(&self, role: &str, method: &str, path: &str, body: &Value) -> Answer {
-        self.operator_raw(role, method, path, if body.is_null() { Vec::new() } else { body.to_string().into_bytes() }).await
+        self.operator_raw(
+            role,
+            method,
+            path,
+            if body.is_null() { Vec::new() } else { body.to_string().into_bytes() },
+        )
+        .await
     }
 
     pub(crate) async fn operator_raw(&self, role: &str, method: &str, path: &str, body: Vec<u8>) -> Answer {
@@ -144,7 +151,12 @@ impl Service {
     }
 
     /// As a device, or as nobody.
-    pub(crate) async fn fetch(&self, device: Option<&TestDevice>, path: &str, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn fetch(
+        &self,
+        device: Option<&TestDevice>,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
         let mut request = Request::builder().uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -160,7 +172,10 @@ impl Service {
     /// Uploads an artefact and gives its description, as a manifest has it.
     pub(crate) async fn upload(&self, name: &str, bytes: &[u8]) -> Value {
         let digest = crate::repo::publish::sha256(bytes);
-        let stored = self.operator_raw("release-manager", "PUT", &format!("/artifacts/{digest}"), bytes.to_vec()).await.good();
+        let stored = self
+            .operator_raw("release-manager", "PUT", &format!("/artifacts/{digest}"), bytes.to_vec())
+            .await
+            .good();
         json!({"name": name, "length": stored["length"], "sha256": digest, "block_root": stored["block_root"]})
     }
 
@@ -169,7 +184,8 @@ impl Service {
         let claim = json!({"record": {"serial": serial, "model": "primehub"}, "labels": labels});
         let record = self.post("operator", "/devices", &claim).await;
         let id = record["id"].as_str().unwrap().to_owned();
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).unwrap();
+        let pkcs8 =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).unwrap();
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.as_ref()).unwrap();
         let spki = [&P256_SPKI_HEAD[..], key.public_key().as_ref()].concat();
         let leaf = LeafKey::from_spki(&spki).unwrap();
@@ -210,8 +226,8 @@ impl Service {
 
 /// SubjectPublicKeyInfo of a P-256 key up to its uncompressed point (RFC 5480).
 const P256_SPKI_HEAD: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d,
-    0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
+    0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
 /// Defines each `async fn name(service: Service) {..}` as two tests, one a database.

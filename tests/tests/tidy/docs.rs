@@ -21,10 +21,10 @@ fn links_in_documents_resolve() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
-    assert_eq!(links("a [b](c.md) `[d](e.md)`\n```\n[f](g.md)\n```\n[h](i.md#j)"), [
-        (1, "c.md".to_owned()),
-        (5, "i.md#j".to_owned())
-    ]);
+    assert_eq!(
+        links("a [b](c.md) `[d](e.md)`\n```\n[f](g.md)\n```\n[h](i.md#j)"),
+        [(1, "c.md".to_owned()), (5, "i.md#j".to_owned())]
+    );
     assert!(broken_link("docs/README.md", "nowhere.md").is_some());
     assert!(broken_link("docs/README.md", "architecture.md#no-such-heading").is_some());
     assert!(broken_link("docs/README.md", "architecture.md#invariants").is_none());
@@ -165,7 +165,10 @@ fn is_source(path: &str) -> bool {
 }
 
 fn pages() -> Vec<String> {
-    tracked_files().into_iter().filter(|path| Path::new(path).extension().is_some_and(|e| e == "md")).collect()
+    tracked_files()
+        .into_iter()
+        .filter(|path| Path::new(path).extension().is_some_and(|e| e == "md"))
+        .collect()
 }
 
 /// Targets of links, with their lines; not those in code.
@@ -206,7 +209,11 @@ fn broken_link(page: &str, target: &str) -> Option<String> {
     }
     let text = fs::read_to_string(&path).unwrap_or_default();
     let headings = text.lines().filter(|line| line.starts_with('#')).map(slug);
-    if headings.into_iter().any(|known| known == heading) { None } else { Some("there is no such heading".into()) }
+    if headings.into_iter().any(|known| known == heading) {
+        None
+    } else {
+        Some("there is no such heading".into())
+    }
 }
 
 /// A heading as its anchor.
@@ -280,7 +287,8 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 /// A function of that name, or a row of a table of tests.
 fn has_test(file: &str, name: &str) -> bool {
     let Ok(text) = fs::read_to_string(root().join(file)) else { return false };
-    text.contains(&format!("fn {name}(")) || text.lines().any(|line| line.trim_start().starts_with(&format!("{name}: ")))
+    text.contains(&format!("fn {name}("))
+        || text.lines().any(|line| line.trim_start().starts_with(&format!("{name}: ")))
 }
 
 /// The words in the first cells of a page's tables.
@@ -338,7 +346,9 @@ fn codes_refused(text: &str) -> BTreeSet<String> {
 
 /// Constants, functions and fields of a file of limits.
 fn limits_declared(text: &str) -> Vec<String> {
-    let name = |rest: &str| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned();
+    let name = |rest: &str| {
+        rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned()
+    };
     let declared = text.lines().filter_map(|line| {
         let rest = line.trim_start().strip_prefix("pub ")?;
         if let Some(function) = rest.strip_prefix("const fn ") {

@@ -210,7 +210,10 @@ pub(crate) const RULES: &[Rule] = &[
         reason: "invariant 11: a type that zeroizes is never printed; write its Debug by hand, or none",
         covers: |path| path.contains("/src/"),
         check: secrets_with_debug,
-        flags: ("server/src/x.rs", "#[derive(Clone, Debug)]\npub struct Key {\n    pub bytes: Zeroizing<Vec<u8>>,\n}"),
+        flags: (
+            "server/src/x.rs",
+            "#[derive(Clone, Debug)]\npub struct Key {\n    pub bytes: Zeroizing<Vec<u8>>,\n}",
+        ),
         passes: (
             "server/src/x.rs",
             "#[derive(Debug)]\nstruct Name(String);\n#[derive(Clone)]\nstruct Key(Zeroizing<Vec<u8>>);",
@@ -260,7 +263,9 @@ pub(crate) const RULES: &[Rule] = &[
         covers: |_| true,
         check: |file| {
             let marks = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["XX", "X"].concat()];
-            let holds = |line: &str| line.split(|c: char| !c.is_alphanumeric()).any(|word| marks.iter().any(|m| m == word));
+            let holds = |line: &str| {
+                line.split(|c: char| !c.is_alphanumeric()).any(|word| marks.iter().any(|m| m == word))
+            };
             let lines = file.text.lines().enumerate().filter(|(_, line)| holds(line));
             lines.map(|(index, line)| (index + 1, line.trim().to_owned())).collect()
         },

@@ -190,7 +190,9 @@ impl DeviceActor {
             return Some(barred);
         }
         match self.state {
-            DeviceState::Active if is_segment(&self.id) && self.site.as_deref().is_none_or(is_segment) => None,
+            DeviceState::Active if is_segment(&self.id) && self.site.as_deref().is_none_or(is_segment) => {
+                None
+            }
             DeviceState::Active => Some(Barred::Malformed),
             DeviceState::Pending => Some(Barred::NotActive),
             DeviceState::Suspended => Some(Barred::Quarantined),

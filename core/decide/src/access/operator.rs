@@ -168,7 +168,8 @@ use Resource as R;
 use Role as O;
 
 /// Everyone who may look at the fleet.
-const EYES: &[Role] = &[O::Viewer, O::Operator, O::ReleaseManager, O::GrantAdmin, O::GrantApprover, O::Auditor];
+const EYES: &[Role] =
+    &[O::Viewer, O::Operator, O::ReleaseManager, O::GrantAdmin, O::GrantApprover, O::Auditor];
 /// As above, and who keeps keys.
 const EYES_AND_KEYS: &[Role] = &[
     O::Viewer,
@@ -299,7 +300,13 @@ impl Scope {
 
 impl Operator {
     /// The role by which it may do `action` there, if one does.
-    pub fn role_for(&self, resource: Resource, action: Action, tenant: &TenantId, site: Option<&str>) -> Option<Role> {
+    pub fn role_for(
+        &self,
+        resource: Resource,
+        action: Action,
+        tenant: &TenantId,
+        site: Option<&str>,
+    ) -> Option<Role> {
         let mut bindings = self.bindings.iter();
         bindings.find(|b| b.scope.reaches(tenant, site) && b.role.may(resource, action)).map(|b| b.role)
     }
@@ -366,10 +373,11 @@ pub fn may_withdraw_grant(
     now: i64,
 ) -> Result<Withdrawal, DelegationError> {
     match (effect, proposed_by) {
-        (Effect::Allow, _) => permitted(policy, actor, tenant, (R::Grants, A::Withdraw), None, now).map(|_| Withdrawal::Now),
-        (Effect::Deny, None) => {
-            permitted(policy, actor, tenant, (R::Grants, A::Create), None, now).map(|_| Withdrawal::NeedsAnother)
+        (Effect::Allow, _) => {
+            permitted(policy, actor, tenant, (R::Grants, A::Withdraw), None, now).map(|_| Withdrawal::Now)
         }
+        (Effect::Deny, None) => permitted(policy, actor, tenant, (R::Grants, A::Create), None, now)
+            .map(|_| Withdrawal::NeedsAnother),
         (Effect::Deny, Some(author)) => {
             may_approve_grant(policy, actor, tenant, author, approvals, now).map(|()| Withdrawal::Now)
         }

@@ -134,14 +134,16 @@ impl PathPattern {
 
     /// The variables that it names.
     pub fn variables(&self) -> impl Iterator<Item = Variable> {
-        self.segments.iter().flat_map(|segment| match segment {
-            Segment::Template(pieces) => pieces.as_slice(),
-            Segment::Literal(_) | Segment::Any => &[],
-        })
-        .filter_map(|piece| match piece {
-            Piece::Variable(variable) => Some(*variable),
-            Piece::Text(_) => None,
-        })
+        self.segments
+            .iter()
+            .flat_map(|segment| match segment {
+                Segment::Template(pieces) => pieces.as_slice(),
+                Segment::Literal(_) | Segment::Any => &[],
+            })
+            .filter_map(|piece| match piece {
+                Piece::Variable(variable) => Some(*variable),
+                Piece::Text(_) => None,
+            })
     }
 }
 
@@ -173,9 +175,15 @@ impl Segment {
         match text {
             "*" => return Ok(Self::Any),
             "**" => return Err(PathError::DoubleStarInside),
-            _ if text.contains('*') => return Err(PathError::StarInside { text: text.escape_default().to_string() }),
+            _ if text.contains('*') => {
+                return Err(PathError::StarInside { text: text.escape_default().to_string() });
+            }
             _ if !text.contains('$') => {
-                return if is_segment(text) { Ok(Self::Literal(text.to_owned())) } else { Err(bad(index, text)) };
+                return if is_segment(text) {
+                    Ok(Self::Literal(text.to_owned()))
+                } else {
+                    Err(bad(index, text))
+                };
             }
             _ => {}
         }
@@ -227,7 +235,9 @@ impl Variable {
     }
 
     fn parse(name: &str) -> Option<Self> {
-        [Self::Site, Self::Namespace, Self::ServiceAccount, Self::DeviceId].into_iter().find(|v| v.name() == name)
+        [Self::Site, Self::Namespace, Self::ServiceAccount, Self::DeviceId]
+            .into_iter()
+            .find(|v| v.name() == name)
     }
 }
 
@@ -322,7 +332,9 @@ mod tests {
 
     #[test]
     fn what_is_no_path_or_pattern_is_refused() {
-        for bad in ["", "/", "a/", "/a", "a//b", "a/../b", ".", "a/./b", "A", "é", "a b", "a/*", "${site}", "a%2fb"] {
+        for bad in
+            ["", "/", "a/", "/a", "a//b", "a/../b", ".", "a/./b", "A", "é", "a b", "a/*", "${site}", "a%2fb"]
+        {
             assert!(matches!(SecretPath::parse(bad), Err(PathError::BadSegment { .. })), "{bad}");
         }
         for (bad, wanted) in [

@@ -136,7 +136,14 @@ impl Grant {
         }
         let verbs = parse_verbs(&proposal.verbs)?;
         check_constraints(proposal.effect, &proposal.constraints)?;
-        Ok(Self { id, effect: proposal.effect, subject, resource, verbs, constraints: proposal.constraints.clone() })
+        Ok(Self {
+            id,
+            effect: proposal.effect,
+            subject,
+            resource,
+            verbs,
+            constraints: proposal.constraints.clone(),
+        })
     }
 
     /// Its id.
@@ -147,7 +154,9 @@ impl Grant {
     /// True if it speaks of this actor.
     pub(crate) fn is_for(&self, actor: &Actor) -> bool {
         match (&self.subject, actor) {
-            (GrantSubject::Device(selector), Actor::Device(device)) => selector.matches(|key| device.label(key)),
+            (GrantSubject::Device(selector), Actor::Device(device)) => {
+                selector.matches(|key| device.label(key))
+            }
             (GrantSubject::Workload(key), Actor::Workload(_)) => WorkloadKey::of(actor).as_ref() == Some(key),
             _ => false,
         }
@@ -251,7 +260,9 @@ impl Compiled {
             return Err(CompileError::TooMany { count: grants.len() });
         }
         grants.sort_by(|a, b| a.id.cmp(&b.id));
-        if let Some(pair) = grants.windows(2).find(|pair| pair.first().map(Grant::id) == pair.last().map(Grant::id)) {
+        if let Some(pair) =
+            grants.windows(2).find(|pair| pair.first().map(Grant::id) == pair.last().map(Grant::id))
+        {
             // Unwrap safety: windows(2) yields pairs.
             return Err(CompileError::Twice { id: pair[0].id.clone() });
         }

@@ -15,11 +15,21 @@ pub struct Selector {
 /// One comma-separated term.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Requirement {
-    In { key: String, values: Vec<String> },
+    In {
+        key: String,
+        values: Vec<String>,
+    },
     /// Matches where the label is absent, too, as in Kubernetes.
-    NotIn { key: String, values: Vec<String> },
-    Exists { key: String },
-    Absent { key: String },
+    NotIn {
+        key: String,
+        values: Vec<String>,
+    },
+    Exists {
+        key: String,
+    },
+    Absent {
+        key: String,
+    },
 }
 
 /// Why a text is no selector.
@@ -79,7 +89,9 @@ impl Selector {
     /// A key and a value that every match must have, if there is one; `id` before all others.
     pub(crate) fn required_label(&self) -> Option<(&str, &str)> {
         let exact = self.requirements.iter().filter_map(|r| match r {
-            Requirement::In { key, values } if values.len() == 1 => Some((key.as_str(), values.first()?.as_str())),
+            Requirement::In { key, values } if values.len() == 1 => {
+                Some((key.as_str(), values.first()?.as_str()))
+            }
             _ => None,
         });
         exact.min_by_key(|(key, _)| *key != "id")
@@ -93,9 +105,13 @@ impl fmt::Display for Selector {
                 f.write_str(",")?;
             }
             match requirement {
-                Requirement::In { key, values } if values.len() == 1 => write!(f, "{key}={}", values.join(","))?,
+                Requirement::In { key, values } if values.len() == 1 => {
+                    write!(f, "{key}={}", values.join(","))?
+                }
                 Requirement::In { key, values } => write!(f, "{key} in ({})", values.join(","))?,
-                Requirement::NotIn { key, values } if values.len() == 1 => write!(f, "{key}!={}", values.join(","))?,
+                Requirement::NotIn { key, values } if values.len() == 1 => {
+                    write!(f, "{key}!={}", values.join(","))?
+                }
                 Requirement::NotIn { key, values } => write!(f, "{key} notin ({})", values.join(","))?,
                 Requirement::Exists { key } => f.write_str(key)?,
                 Requirement::Absent { key } => write!(f, "!{key}")?,
@@ -202,7 +218,9 @@ impl Parser {
             Some(Token::Equals) => Ok(Requirement::In { key, values: self.single()? }),
             Some(Token::NotEquals) => Ok(Requirement::NotIn { key, values: self.single()? }),
             Some(Token::Word(word)) if word == "in" => Ok(Requirement::In { key, values: self.list()? }),
-            Some(Token::Word(word)) if word == "notin" => Ok(Requirement::NotIn { key, values: self.list()? }),
+            Some(Token::Word(word)) if word == "notin" => {
+                Ok(Requirement::NotIn { key, values: self.list()? })
+            }
             _ => Ok(Requirement::Exists { key }),
         }
     }

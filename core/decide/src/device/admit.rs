@@ -63,7 +63,8 @@ pub(crate) fn newer(a: AssignmentRef, b: AssignmentRef) -> bool {
 /// A newer sequence alone clears nothing: a service restored from a backup jumps ahead without meaning it.
 fn clears(reference: AssignmentRef, entry: &Quarantined) -> bool {
     let failed = entry.assignment;
-    (reference.epoch, reference.sequence) > (failed.epoch, failed.sequence) && reference.attempt > failed.attempt
+    (reference.epoch, reference.sequence) > (failed.epoch, failed.sequence)
+        && reference.attempt > failed.attempt
 }
 
 fn downgrades(standing: &Standing, manifest: &Manifest) -> bool {

@@ -14,39 +14,58 @@ pub enum Event {
     /// A person, or the local socket, asks for a check now.
     CheckWanted,
     /// Answer to [`Effect::FetchMetadata`]. `assigned` is what the service says or confirms now.
-    Checked { assigned: Option<Box<Assigned>>, poll_after_ms: u64 },
+    Checked {
+        assigned: Option<Box<Assigned>>,
+        poll_after_ms: u64,
+    },
     CheckFailed(CheckFailure),
     /// Mutual TLS with the service was done, whatever it answered.
     Contacted,
     /// Answers to [`Effect::RecoverIdentity`].
     IdentityRecovered,
-    IdentityNotRecovered { retry_after_ms: Option<u64> },
+    IdentityNotRecovered {
+        retry_after_ms: Option<u64>,
+    },
     /// Answer to [`Effect::Survey`].
     Surveyed(Survey),
     /// The survey itself failed (the medium cannot be read).
-    SurveyFailed { detail: String },
+    SurveyFailed {
+        detail: String,
+    },
     /// Answers to [`Effect::MarkSlotBad`].
     SlotMarkedBad,
-    SlotNotMarkedBad { detail: String },
+    SlotNotMarkedBad {
+        detail: String,
+    },
     /// Answer to [`Effect::Fetch`].
     FetchEnded(Fetched),
     /// Answers to [`Effect::Verify`].
     Verified,
     /// The medium holds other bytes than were written.
-    VerifyFailed { detail: String },
+    VerifyFailed {
+        detail: String,
+    },
     /// Answers to [`Effect::Arm`] and [`Effect::Activate`].
     Armed,
-    ArmFailed { detail: String },
+    ArmFailed {
+        detail: String,
+    },
     Activated,
-    ActivateFailed { detail: String },
+    ActivateFailed {
+        detail: String,
+    },
     /// Answer to [`Effect::RunHealth`].
     HealthEnded(HealthVerdict),
     /// Answers to [`Effect::MarkGood`].
     MarkedGood,
-    NotMarkedGood { detail: String },
+    NotMarkedGood {
+        detail: String,
+    },
     /// Answers to [`Effect::Revert`].
     RevertDone,
-    RevertFailed { detail: String },
+    RevertFailed {
+        detail: String,
+    },
 }
 
 /// Why a check brought nothing.
@@ -121,16 +140,26 @@ pub enum FetchEnd {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FetchFailure {
     /// The link broke, or the service asks to wait. What is there stays.
-    Offline { retry_after_ms: Option<u64> },
+    Offline {
+        retry_after_ms: Option<u64>,
+    },
     /// 404 or 410.
     Gone,
     /// A patch that does not apply, or gives other bytes than the manifest names.
-    DeltaBad { detail: String },
+    DeltaBad {
+        detail: String,
+    },
     /// Bytes that are not the artefact's.
-    DigestMismatch { detail: String },
-    NoSpace { detail: String },
+    DigestMismatch {
+        detail: String,
+    },
+    NoSpace {
+        detail: String,
+    },
     /// The medium failed.
-    Storage { detail: String },
+    Storage {
+        detail: String,
+    },
 }
 
 /// What the health profile said.
@@ -191,15 +220,33 @@ pub struct ReportFacts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// An event that does not fit the state; nothing was done.
-    Unfitting { state: &'static str, event: &'static str },
+    Unfitting {
+        state: &'static str,
+        event: &'static str,
+    },
     CheckFailed(CheckFailure),
     /// An assignment was dropped, or not begun, and why.
-    NotInstalled { code: String },
-    QuarantineCleared { manifest: Digest },
-    Quarantined { manifest: Digest, code: String },
-    DeltaGivenUp { detail: String },
-    Failed { what: &'static str, detail: String },
+    NotInstalled {
+        code: String,
+    },
+    QuarantineCleared {
+        manifest: Digest,
+    },
+    Quarantined {
+        manifest: Digest,
+        code: String,
+    },
+    DeltaGivenUp {
+        detail: String,
+    },
+    Failed {
+        what: &'static str,
+        detail: String,
+    },
     JournalNotUnderstood,
     /// The committed slot did not boot; another runs.
-    FellBack { expected: Slot, booted: Slot },
+    FellBack {
+        expected: Slot,
+        booted: Slot,
+    },
 }

@@ -159,7 +159,9 @@ impl Machine {
         }
         self.awaited = None;
         match answer {
-            Event::Checked { assigned, poll_after_ms } => self.on_checked(assigned.map(|a| *a), poll_after_ms),
+            Event::Checked { assigned, poll_after_ms } => {
+                self.on_checked(assigned.map(|a| *a), poll_after_ms)
+            }
             Event::CheckFailed(failure) => self.on_check_failed(failure),
             Event::IdentityRecovered => self.volatile.due_ms = self.now.boottime_ms,
             Event::IdentityNotRecovered { retry_after_ms } => {
@@ -208,11 +210,15 @@ impl Machine {
             {
                 self.settle_here("fallback-does-not-boot");
             }
-            State::Recovery { way } if self.booted.on_trial && way.is_barred(&self.booted.boot_id, REBOOTS_MAX) => {
+            State::Recovery { way }
+                if self.booted.on_trial && way.is_barred(&self.booted.boot_id, REBOOTS_MAX) =>
+            {
                 self.settle_here("fallback-does-not-boot");
             }
             State::Committing { .. } | State::Reverting { .. } | State::Recovery { .. } => {}
-            _ if !at_home && self.booted.on_trial => self.set_state(State::Recovery { way: WayBack::default() }),
+            _ if !at_home && self.booted.on_trial => {
+                self.set_state(State::Recovery { way: WayBack::default() })
+            }
             _ if !at_home => self.on_fell_back(),
             _ => {}
         }

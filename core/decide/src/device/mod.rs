@@ -24,15 +24,15 @@ mod transfer;
 mod trial;
 
 pub use event::{
-    ArtefactSurvey, CheckFailure, DeltaOffer, Effect, Event, FetchEnd, FetchFailure, Fetched, HealthVerdict, Note,
-    ReportFacts, Survey,
+    ArtefactSurvey, CheckFailure, DeltaOffer, Effect, Event, FetchEnd, FetchFailure, Fetched, HealthVerdict,
+    Note, ReportFacts, Survey,
 };
 pub use facts::{Assigned, Booted, Deadline, Installed, Now, Slot, Wall};
 pub use machine::Machine;
 pub use policy::{Activation, BootKind, CommitGate, Policy};
 pub use state::{
-    Ended, Job, Outcome, Quarantined, RECORD_SCHEMA, Record, Refusal, Revert, Saved, Source, Standing, State, Tally,
-    WayBack,
+    Ended, Job, Outcome, Quarantined, RECORD_SCHEMA, Record, Refusal, Revert, Saved, Source, Standing, State,
+    Tally, WayBack,
 };
 
 #[cfg(test)]

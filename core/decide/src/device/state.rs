@@ -126,27 +126,63 @@ pub enum State {
     Idle,
     /// Asking the service. Never written: it permits nothing.
     Checking,
-    Planning { job: Job },
+    Planning {
+        job: Job,
+    },
     /// `sources[artefact]` is being fetched into the target.
-    Fetching { job: Job, artefact: usize, sources: Vec<Source> },
+    Fetching {
+        job: Job,
+        artefact: usize,
+        sources: Vec<Source>,
+    },
     /// Digests are being read back from the medium.
-    Verifying { job: Job },
-    Staged { job: Job },
+    Verifying {
+        job: Job,
+    },
+    Staged {
+        job: Job,
+    },
     /// Passed through: windows come later.
-    AwaitingWindow { job: Job },
+    AwaitingWindow {
+        job: Job,
+    },
     /// The boot loader is being told. Read back after a crash it leads to Verifying, never to a reboot.
-    Arming { job: Job },
-    Rebooting { job: Job },
-    Activating { job: Job },
+    Arming {
+        job: Job,
+    },
+    Rebooting {
+        job: Job,
+    },
+    Activating {
+        job: Job,
+    },
     /// The new release runs. The deadline is on the boot time of `boot_id`.
-    Trial { job: Job, boot_id: String, deadline_ms: u64, attempts_left: u32 },
+    Trial {
+        job: Job,
+        boot_id: String,
+        deadline_ms: u64,
+        attempts_left: u32,
+    },
     /// The trial passed; the floor in this very record is already the new one.
-    Committing { job: Job },
-    Reverting { job: Job, reason: Revert, way: WayBack, detail: Option<String> },
-    Reverted { job: Job, reason: Revert, detail: Option<String> },
+    Committing {
+        job: Job,
+    },
+    Reverting {
+        job: Job,
+        reason: Revert,
+        way: WayBack,
+        detail: Option<String>,
+    },
+    Reverted {
+        job: Job,
+        reason: Revert,
+        detail: Option<String>,
+    },
     /// The journal was not understood, or an unknown slot is on trial: run what is known to be good, install
     /// nothing until that is written.
-    Recovery { way: WayBack },
+    Recovery {
+        way: WayBack,
+    },
 }
 
 /// How far leaving the running slot has come.
@@ -172,10 +208,7 @@ impl WayBack {
     /// One reboot more, ordered in this boot. A program that starts again in the same boot counts once.
     pub(crate) fn told(self, boot_id: &str) -> Self {
         let again = self.is_told_in(boot_id);
-        Self {
-            reboots: self.reboots.saturating_add(u32::from(!again)),
-            told_in: Some(boot_id.to_owned()),
-        }
+        Self { reboots: self.reboots.saturating_add(u32::from(!again)), told_in: Some(boot_id.to_owned()) }
     }
 }
 
@@ -204,7 +237,9 @@ pub enum Refusal {
     BelowFloor { counter: u64, floor: u64 },
     #[error("may come from counter {wanted} or later, this device is at {running}")]
     NotFromHere { wanted: u64, running: u64 },
-    #[error("the release failed here under attempt {attempt}; a newer assignment with a higher attempt clears it")]
+    #[error(
+        "the release failed here under attempt {attempt}; a newer assignment with a higher attempt clears it"
+    )]
     Quarantined { attempt: u32 },
     #[error("made for other hardware")]
     WrongHardware,

@@ -71,7 +71,9 @@ impl Machine {
             State::Reverting { job, way, .. } if free => self.advance_reverting(&job, &way),
             State::Reverted { job, reason, detail } => self.finish_reverted(&job, reason, detail),
             State::Recovery { way } if free => self.advance_recovery(&way),
-            State::Idle | State::Staged { .. } | State::Reverting { .. } | State::Recovery { .. } => return false,
+            State::Idle | State::Staged { .. } | State::Reverting { .. } | State::Recovery { .. } => {
+                return false;
+            }
         }
         true
     }

@@ -32,7 +32,11 @@ impl CannotFetch {
 }
 
 /// One source per artefact, or why there is no way.
-pub(crate) fn sources(manifest: &Manifest, survey: &Survey, ram_bytes: u64) -> Result<Vec<Source>, CannotFetch> {
+pub(crate) fn sources(
+    manifest: &Manifest,
+    survey: &Survey,
+    ram_bytes: u64,
+) -> Result<Vec<Source>, CannotFetch> {
     let (surveyed, named) = (survey.artefacts.len(), manifest.artefacts.len());
     if surveyed != named {
         return Err(CannotFetch::SurveyDiffers { surveyed, named });

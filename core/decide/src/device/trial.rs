@@ -90,7 +90,12 @@ impl Machine {
     pub(crate) fn revert(&mut self, job: Job, reason: Revert, detail: Option<String>) {
         self.volatile.failures = 0;
         self.volatile.hold_ms = self.now.boottime_ms;
-        self.set_state(State::Reverting { job, reason, way: WayBack::default(), detail: detail.map(bounded) });
+        self.set_state(State::Reverting {
+            job,
+            reason,
+            way: WayBack::default(),
+            detail: detail.map(bounded),
+        });
     }
 
     pub(crate) fn advance_reverting(&mut self, job: &Job, way: &WayBack) {
@@ -136,7 +141,9 @@ impl Machine {
 
     pub(crate) fn on_not_armed(&mut self, detail: String) {
         match self.record().state.clone() {
-            State::Arming { job } | State::Activating { job } => self.revert(job, Revert::NotArmed, Some(detail)),
+            State::Arming { job } | State::Activating { job } => {
+                self.revert(job, Revert::NotArmed, Some(detail))
+            }
             State::Committing { job } => self.revert(job, Revert::NotCommitted, Some(detail)),
             _ => {}
         }

@@ -23,7 +23,14 @@ pub enum Action {
         lease_s: u64,
     },
     /// Move the row `(device, epoch, sequence)` from `from` to `to` (Withdrawn, LeaseExpired, Dormant, Failed(lost)).
-    End { device: DeviceId, rollout: RolloutId, epoch: u64, sequence: u64, from: AssignmentState, to: AssignmentState },
+    End {
+        device: DeviceId,
+        rollout: RolloutId,
+        epoch: u64,
+        sequence: u64,
+        from: AssignmentState,
+        to: AssignmentState,
+    },
     /// Move the rollout; `reason` is for people and stored.
     Move { rollout: RolloutId, from: RolloutState, to: RolloutState, reason: String },
     /// Move the stage of the current phase.
@@ -39,14 +46,22 @@ impl fmt::Display for Action {
         match self {
             Self::Offer { device, rollout, purpose, release, phase, attempt, lease_s, .. } => {
                 let back = if *purpose == Purpose::Rollback { "back " } else { "" };
-                write!(f, "offer {device} {back}{release} by {rollout} phase {} attempt {attempt} lease {lease_s} s", phase + 1)
+                write!(
+                    f,
+                    "offer {device} {back}{release} by {rollout} phase {} attempt {attempt} lease {lease_s} s",
+                    phase + 1
+                )
             }
-            Self::End { device, rollout, from, to, .. } => write!(f, "end {device} by {rollout}: {from} -> {to}"),
+            Self::End { device, rollout, from, to, .. } => {
+                write!(f, "end {device} by {rollout}: {from} -> {to}")
+            }
             Self::Move { rollout, from, to, reason } => write!(f, "move {rollout}: {from} -> {to}: {reason}"),
             Self::Stage { rollout, phase, from, to } => {
                 write!(f, "stage {rollout} phase {}: {from} -> {to}", phase + 1)
             }
-            Self::AdvancePhase { rollout, from, to } => write!(f, "phase {rollout}: {} -> {}", from + 1, to + 1),
+            Self::AdvancePhase { rollout, from, to } => {
+                write!(f, "phase {rollout}: {} -> {}", from + 1, to + 1)
+            }
             Self::Freeze { rollout, devices } => write!(f, "freeze {rollout}: {} devices", devices.len()),
         }
     }
@@ -58,7 +73,10 @@ pub fn apply(rows: &mut PlanInput, action: &Action, now: i64) -> bool {
         Action::Offer { .. } => offer(rows, action, now),
         Action::End { device, epoch, sequence, from, to, .. } => {
             let row = rows.assignments.iter_mut().find(|row| {
-                row.device == *device && row.epoch == *epoch && row.sequence == *sequence && row.state == *from
+                row.device == *device
+                    && row.epoch == *epoch
+                    && row.sequence == *sequence
+                    && row.state == *from
             });
             row.is_some_and(|row| {
                 row.state = to.clone();
@@ -106,7 +124,8 @@ fn on_rollout(rows: &mut PlanInput, id: &RolloutId, change: impl FnOnce(&mut Rol
 }
 
 fn offer(rows: &mut PlanInput, action: &Action, now: i64) -> bool {
-    let Action::Offer { device, rollout, purpose, release, from_release, phase, attempt, lease_s } = action else {
+    let Action::Offer { device, rollout, purpose, release, from_release, phase, attempt, lease_s } = action
+    else {
         return false;
     };
     let (mut epoch, mut sequence) = (1, 0);

@@ -94,7 +94,9 @@ impl AssignmentState {
     /// The code of a state that has one.
     pub fn code(&self) -> Option<&str> {
         match self {
-            S::RolledBack { code } | S::Refused { code } | S::Failed { code } | S::Withdrawn { code } => Some(code),
+            S::RolledBack { code } | S::Refused { code } | S::Failed { code } | S::Withdrawn { code } => {
+                Some(code)
+            }
             S::Dormant { code } => Some(code),
             _ => None,
         }
@@ -162,11 +164,11 @@ pub fn word_for(rollout: RolloutState, row: &AssignmentRow) -> AssignmentWord {
     match (&row.state, rollout, row.purpose) {
         (S::Withdrawn { .. }, _, _) => AssignmentWord::Withdrawn,
         (S::LeaseExpired | S::Dormant { .. }, _, _) => AssignmentWord::Paused,
-        (state, R::RollingBack | R::RolledBack | R::Cancelled | R::Superseded | R::Rejected, Purpose::Forward)
-            if state.is_unarmed() =>
-        {
-            AssignmentWord::Withdrawn
-        }
+        (
+            state,
+            R::RollingBack | R::RolledBack | R::Cancelled | R::Superseded | R::Rejected,
+            Purpose::Forward,
+        ) if state.is_unarmed() => AssignmentWord::Withdrawn,
         (state, R::Paused(_), _) if state.is_unarmed() => AssignmentWord::Paused,
         _ => AssignmentWord::Active,
     }
@@ -221,7 +223,11 @@ pub fn advance(
     }
 }
 
-fn confirm(row: &AssignmentRow, evidence: Option<EvidenceLevel>, policy: &Policy) -> Result<Transition, Refused> {
+fn confirm(
+    row: &AssignmentRow,
+    evidence: Option<EvidenceLevel>,
+    policy: &Policy,
+) -> Result<Transition, Refused> {
     if row.armed_at.is_none() {
         return Err(Refused::NotArmed { state: row.state.to_string() });
     }

@@ -7,7 +7,9 @@ use super::model::{Approval, PauseReason, RolloutRow, RolloutState, Stage};
 pub enum Command {
     Start,
     /// By this principal.
-    Approve { by: String },
+    Approve {
+        by: String,
+    },
     Pause,
     /// Goes on although it stopped: what failed so far was seen and stays in view.
     Resume,
@@ -51,7 +53,9 @@ pub fn command(row: &RolloutRow, order: &Command, now: i64) -> Result<RolloutRow
             R::Running
         }
         (Command::Resume, _) => return not_from("resume"),
-        (Command::Rollback, R::Running | R::Paused(_) | R::Completed | R::CompletedWithStragglers) => R::RollingBack,
+        (Command::Rollback, R::Running | R::Paused(_) | R::Completed | R::CompletedWithStragglers) => {
+            R::RollingBack
+        }
         (Command::Rollback, _) => return not_from("roll back"),
         (
             Command::Cancel,

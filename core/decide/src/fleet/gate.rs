@@ -67,17 +67,31 @@ pub enum Stop {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Wait {
     Admission,
-    InFlight { devices: u32 },
+    InFlight {
+        devices: u32,
+    },
     /// Every armed device has ended, but too few armed to hold the limit without the others.
-    TooFew { unarmed: u32, armed: u32, upper: f64, limit: f64 },
+    TooFew {
+        unarmed: u32,
+        armed: u32,
+        upper: f64,
+        limit: f64,
+    },
 }
 
 /// Why it goes on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum GoOn {
-    Census { failures: u32, devices: u32 },
+    Census {
+        failures: u32,
+        devices: u32,
+    },
     /// Some have not armed yet, but enough did to be sure.
-    Bound { failures: u32, armed: u32, upper: f64 },
+    Bound {
+        failures: u32,
+        armed: u32,
+        upper: f64,
+    },
 }
 
 impl Counts {
@@ -221,7 +235,8 @@ fn ln_gamma(x: f64) -> f64 {
         1.505_632_735_149_311_6e-7,
     ];
     let x = x - 1.0;
-    let series = (1u32..).zip(TERMS).fold(0.999_999_999_999_809_9, |sum, (i, term)| sum + term / (x + f64::from(i)));
+    let series =
+        (1u32..).zip(TERMS).fold(0.999_999_999_999_809_9, |sum, (i, term)| sum + term / (x + f64::from(i)));
     let t = x + 7.5;
     HALF_LN_TAU + (x + 0.5) * t.ln() - t + series.ln()
 }
@@ -285,7 +300,10 @@ mod tests {
                 }
                 if hits < n {
                     let p = upper_bound(hits, n);
-                    assert!((1.0 - tail_at_least(hits + 1, n, p) - 0.05).abs() < 1e-6, "upper {hits} of {n}: {p}");
+                    assert!(
+                        (1.0 - tail_at_least(hits + 1, n, p) - 0.05).abs() < 1e-6,
+                        "upper {hits} of {n}: {p}"
+                    );
                 }
             }
         }
@@ -328,7 +346,10 @@ mod tests {
             judge(&counts(0, 0, 1, [0; 4]), &none, 1, Admitted::Wholly),
             Verdict::GoOn(GoOn::Census { failures: 0, devices: 1 })
         );
-        assert!(matches!(judge(&counts(0, 0, 1, [0, 1, 0, 0]), &none, 2, Admitted::Wholly), Verdict::Stop(_)));
+        assert!(matches!(
+            judge(&counts(0, 0, 1, [0, 1, 0, 0]), &none, 2, Admitted::Wholly),
+            Verdict::Stop(_)
+        ));
         // A stated number holds in a large phase, too.
         assert!(matches!(
             judge(&counts(900, 0, 98, [0, 2, 0, 0]), &two, 1000, Admitted::Partly),
@@ -343,25 +364,37 @@ mod tests {
         };
         // 9 of 100: lower bound 0.0477; 10 of 100: 0.0553.
         assert_eq!(verdict(9, 91, 0), Verdict::Wait(Wait::Admission));
-        let Verdict::Stop(Stop::RatePassed { failures: 10, armed: 100, lower, limit }) = verdict(10, 90, 0) else {
+        let Verdict::Stop(Stop::RatePassed { failures: 10, armed: 100, lower, limit }) = verdict(10, 90, 0)
+        else {
             panic!("{:?}", verdict(10, 90, 0));
         };
         assert!(near(lower, 0.055_263) && near(limit, 0.05));
         // Devices under way are in the denominator: 10 of 120 holds (0.0459), 10 of 110 does not (0.0501).
         assert_eq!(verdict(10, 90, 20), Verdict::Wait(Wait::Admission));
-        assert!(matches!(verdict(10, 90, 10), Verdict::Stop(Stop::RatePassed { failures: 10, armed: 110, .. })));
+        assert!(matches!(
+            verdict(10, 90, 10),
+            Verdict::Stop(Stop::RatePassed { failures: 10, armed: 110, .. })
+        ));
         // Failures before arming are not in the rate.
         let not_installed = judge(&counts(0, 1, 90, [10, 0, 0, 0]), &FIVE_PERCENT, 1000, Admitted::Wholly);
         assert_eq!(not_installed, Verdict::Wait(Wait::InFlight { devices: 1 }));
         // Exactly at the limit is not past it: 1 of 1 has the bound 0.05.
         let lenient = Limits { max_failure_rate: lower_bound(1, 1), max_failures: Some(9) };
-        assert!(matches!(judge(&counts(0, 0, 0, [0, 1, 0, 0]), &lenient, 5, Admitted::Wholly), Verdict::GoOn(_)));
+        assert!(matches!(
+            judge(&counts(0, 0, 0, [0, 1, 0, 0]), &lenient, 5, Admitted::Wholly),
+            Verdict::GoOn(_)
+        ));
     }
 
     #[test]
     fn a_census_counts_and_needs_no_bound() {
         let verdict = |failed: u32, confirmed: u32| {
-            judge(&counts(0, 0, confirmed, [0, failed, 0, 0]), &FIVE_PERCENT, failed + confirmed, Admitted::Wholly)
+            judge(
+                &counts(0, 0, confirmed, [0, failed, 0, 0]),
+                &FIVE_PERCENT,
+                failed + confirmed,
+                Admitted::Wholly,
+            )
         };
         // 5 of 5 well: no bound could ever pass them, the census does.
         assert_eq!(verdict(0, 5), Verdict::GoOn(GoOn::Census { failures: 0, devices: 5 }));

@@ -22,8 +22,8 @@ pub use action::{Action, apply};
 pub use assignment::{Alarm, AssignmentState, LOST, Refused, Transition, advance, word_for};
 pub use command::{Command, CommandError, command};
 pub use model::{
-    Approval, AssignmentRow, Budget, Cohort, DeviceRow, Membership, PauseReason, PhaseError, PhasePlan, PhaseSize,
-    PlanInput, Policy, Purpose, Rate, ReleaseRow, RolloutRow, RolloutState, Stage,
+    Approval, AssignmentRow, Budget, Cohort, DeviceRow, Membership, PauseReason, PhaseError, PhasePlan,
+    PhaseSize, PlanInput, Policy, Purpose, Rate, ReleaseRow, RolloutRow, RolloutState, Stage,
 };
 pub use report::{PlanReport, RolloutReport};
 

@@ -295,7 +295,11 @@ impl PhasePlan {
             return Err(PhaseError::Count { count: specs.len() });
         }
         let phases = specs.iter().map(|spec| {
-            PhaseSize::parse(&spec.size).map(|size| Self { size, soak_s: spec.soak_s, max_failures: spec.max_failures })
+            PhaseSize::parse(&spec.size).map(|size| Self {
+                size,
+                soak_s: spec.soak_s,
+                max_failures: spec.max_failures,
+            })
         });
         let phases = phases.collect::<Result<Vec<_>, _>>()?;
         match phases.iter().position(|p| p.size == PhaseSize::Rest) {

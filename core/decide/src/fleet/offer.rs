@@ -2,7 +2,9 @@
 
 use super::action::Action;
 use super::assignment::AssignmentState;
-use super::model::{AssignmentRow, Budget, DeviceRow, PlanInput, Purpose, Rate, RolloutRow, RolloutState, Stage};
+use super::model::{
+    AssignmentRow, Budget, DeviceRow, PlanInput, Purpose, Rate, RolloutRow, RolloutState, Stage,
+};
 use super::view::{Eligible, View, count};
 use holdfast_proto::DeviceId;
 use rand_core::RngCore;
@@ -67,7 +69,8 @@ fn forward(
     for (device, eligible) in candidates {
         let newest = view.newest(&device.id, rollout, Purpose::Forward);
         // A lease that ran out in this phase keeps its place.
-        let has_place = newest.is_some_and(|row| row.phase == rollout.phase && row.state == AssignmentState::LeaseExpired);
+        let has_place = newest
+            .is_some_and(|row| row.phase == rollout.phase && row.state == AssignmentState::LeaseExpired);
         if (room == 0 && !has_place) || rate == 0 || !budget.take(device) {
             continue;
         }
@@ -112,7 +115,9 @@ fn back(view: &View<'_>, rollout: &RolloutRow, touched: &BTreeSet<DeviceId>) -> 
         let attempt = match view.newest(&device.id, rollout, Purpose::Rollback) {
             None => 1,
             Some(before) => match before.state {
-                AssignmentState::LeaseExpired | AssignmentState::Dormant { .. } if device.heard_since(before.since) => {
+                AssignmentState::LeaseExpired | AssignmentState::Dormant { .. }
+                    if device.heard_since(before.since) =>
+                {
                     before.attempt.saturating_add(1)
                 }
                 _ => continue,
@@ -142,7 +147,12 @@ fn back(view: &View<'_>, rollout: &RolloutRow, touched: &BTreeSet<DeviceId>) -> 
 /// How many more offers this minute may see: base × factor for every so many successes, capped.
 fn rate_room(view: &View<'_>, rollout: &RolloutRow, now: i64) -> u32 {
     let Some(rate) = rollout.policy.rate else { return u32::MAX };
-    let own = || view.rows.assignments.iter().filter(|row| row.rollout == rollout.id && row.purpose == Purpose::Forward);
+    let own = || {
+        view.rows
+            .assignments
+            .iter()
+            .filter(|row| row.rollout == rollout.id && row.purpose == Purpose::Forward)
+    };
     let successes = count(own().filter(|row| row.state == AssignmentState::Confirmed));
     let lately = count(own().filter(|row| row.offered_at > now.saturating_sub(MINUTE_S)));
     rate.per_minute(successes).saturating_sub(lately)

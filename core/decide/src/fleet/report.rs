@@ -40,7 +40,12 @@ fn one<'a>(view: &View<'a>, rollout: &'a RolloutRow, now: i64) -> RolloutReport 
         let state = phase_state(rollout, place);
         let dormant = count(rows().filter(|row| matches!(row.state, AssignmentState::Dormant { .. })));
         if state != "Waiting" {
-            lines.push(format!("phase {} ({}): {state}; {}", place + 1, plan.size, counts_words(&counts, dormant)));
+            lines.push(format!(
+                "phase {} ({}): {state}; {}",
+                place + 1,
+                plan.size,
+                counts_words(&counts, dormant)
+            ));
         }
         phases.push(api::Phase {
             spec: api::PhaseSpec {
@@ -70,7 +75,11 @@ fn one<'a>(view: &View<'a>, rollout: &'a RolloutRow, now: i64) -> RolloutReport 
 fn headline(view: &View<'_>, rollout: &RolloutRow) -> String {
     let cohort = count(view.cohort(rollout));
     let there = count(view.cohort(rollout).filter(|d| d.running.as_ref() == Some(&rollout.release)));
-    let whom = if rollout.cohort.selector.is_empty() { String::new() } else { format!(" where {}", rollout.cohort.selector) };
+    let whom = if rollout.cohort.selector.is_empty() {
+        String::new()
+    } else {
+        format!(" where {}", rollout.cohort.selector)
+    };
     let why = rollout.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     format!(
         "{}{why}: release {} to {} devices of {}{whom}, {there} of {cohort} run it",
@@ -122,8 +131,12 @@ fn gate_line<'a>(view: &View<'a>, rollout: &'a RolloutRow, now: i64) -> String {
             format!("gate: {}; soaks until {soak}", go_on_words(&well))
         }
         Verdict::GoOn(well) => format!("gate: {}", go_on_words(&well)),
-        Verdict::Wait(Wait::Admission) => "gate: waits, devices of this phase are still to be offered the release".into(),
-        Verdict::Wait(Wait::InFlight { devices }) => format!("gate: waits for {devices} armed devices to end"),
+        Verdict::Wait(Wait::Admission) => {
+            "gate: waits, devices of this phase are still to be offered the release".into()
+        }
+        Verdict::Wait(Wait::InFlight { devices }) => {
+            format!("gate: waits for {devices} armed devices to end")
+        }
         Verdict::Wait(Wait::TooFew { unarmed, armed, upper, limit }) => format!(
             "gate: waits for {unarmed} unarmed devices; {armed} armed give an upper bound of {}, the limit is {}",
             percent(upper),
@@ -154,7 +167,10 @@ pub(super) fn go_on_words(well: &GoOn) -> String {
     match well {
         GoOn::Census { failures, devices } => format!("all {devices} devices have ended, {failures} failed"),
         GoOn::Bound { failures, armed, upper } => {
-            format!("{failures} of {armed} armed devices failed, at most {} by the upper bound", percent(*upper))
+            format!(
+                "{failures} of {armed} armed devices failed, at most {} by the upper bound",
+                percent(*upper)
+            )
         }
     }
 }
@@ -189,8 +205,12 @@ fn view_lines<'a>(view: &View<'a>, rollout: &'a RolloutRow) -> Vec<String> {
 }
 
 fn rollback_lines<'a>(view: &View<'a>, rollout: &'a RolloutRow) -> Vec<String> {
-    let rows: Vec<_> =
-        view.rows.assignments.iter().filter(|r| r.rollout == rollout.id && r.purpose == Purpose::Rollback).collect();
+    let rows: Vec<_> = view
+        .rows
+        .assignments
+        .iter()
+        .filter(|r| r.rollout == rollout.id && r.purpose == Purpose::Rollback)
+        .collect();
     let went = rows.iter().filter(|row| row.state == AssignmentState::Confirmed);
     let under_way = rows.iter().filter(|row| row.state.is_active());
     let failed = rows.iter().filter(|row| is_failure(&row.state));

@@ -17,7 +17,9 @@ pub(super) fn moves(rows: &PlanInput, now: i64) -> Vec<Action> {
 
 fn next<'a>(view: &View<'a>, rollout: &'a RolloutRow, now: i64) -> Option<Action> {
     use RolloutState as R;
-    let go = |to, reason: String| Some(Action::Move { rollout: rollout.id.clone(), from: rollout.state, to, reason });
+    let go = |to, reason: String| {
+        Some(Action::Move { rollout: rollout.id.clone(), from: rollout.state, to, reason })
+    };
     match rollout.state {
         R::Validating => match fault(view, rollout) {
             Some(fault) => go(R::Rejected, fault),
@@ -29,7 +31,9 @@ fn next<'a>(view: &View<'a>, rollout: &'a RolloutRow, now: i64) -> Option<Action
             Approval::NotNeeded => go(R::Scheduled, "it needs no approval".into()),
             Approval::GivenBy(_) | Approval::Needed => None,
         },
-        R::Scheduled if rollout.start_at.is_none_or(|at| now >= at) => go(R::Preparing, "its time has come".into()),
+        R::Scheduled if rollout.start_at.is_none_or(|at| now >= at) => {
+            go(R::Preparing, "its time has come".into())
+        }
         R::Preparing if rollout.deltas_ready => match view.to_freeze(rollout) {
             Some(devices) => Some(Action::Freeze { rollout: rollout.id.clone(), devices }),
             None => go(R::Running, "its deltas are ready".into()),
@@ -87,7 +91,11 @@ fn running<'a>(view: &View<'a>, rollout: &'a RolloutRow, now: i64) -> Option<Act
         (Verdict::GoOn(well), Stage::Gate) => {
             let next = rollout.phase + 1;
             if (next as usize) < rollout.phases.len() {
-                return Some(Action::AdvancePhase { rollout: rollout.id.clone(), from: rollout.phase, to: next });
+                return Some(Action::AdvancePhase {
+                    rollout: rollout.id.clone(),
+                    from: rollout.phase,
+                    to: next,
+                });
             }
             let (to, left) = match view.stragglers(rollout) {
                 0 => (RolloutState::Completed, String::new()),
@@ -103,12 +111,14 @@ fn running<'a>(view: &View<'a>, rollout: &'a RolloutRow, now: i64) -> Option<Act
 fn straggling<'a>(view: &View<'a>, rollout: &'a RolloutRow) -> Option<Action> {
     match view.verdict(rollout, 0) {
         Verdict::Stop(stop) => Some(halt(rollout, stop_words(&stop, rollout.phase))),
-        Verdict::GoOn(_) if view.stragglers(rollout) == 0 && view.waiting(rollout) == 0 => Some(Action::Move {
-            rollout: rollout.id.clone(),
-            from: rollout.state,
-            to: RolloutState::Completed,
-            reason: "the last straggler has ended".into(),
-        }),
+        Verdict::GoOn(_) if view.stragglers(rollout) == 0 && view.waiting(rollout) == 0 => {
+            Some(Action::Move {
+                rollout: rollout.id.clone(),
+                from: rollout.state,
+                to: RolloutState::Completed,
+                reason: "the last straggler has ended".into(),
+            })
+        }
         Verdict::GoOn(_) | Verdict::Wait(_) => None,
     }
 }
@@ -143,8 +153,15 @@ fn rolled_back<'a>(view: &View<'a>, rollout: &'a RolloutRow) -> Option<Action> {
         }
     }
     let gone = count(view.rows.assignments.iter().filter(|row| {
-        row.rollout == rollout.id && row.purpose == Purpose::Rollback && row.state == AssignmentState::Confirmed
+        row.rollout == rollout.id
+            && row.purpose == Purpose::Rollback
+            && row.state == AssignmentState::Confirmed
     }));
     let reason = format!("{gone} devices went back, {stuck} cannot, {silent} were not heard of");
-    Some(Action::Move { rollout: rollout.id.clone(), from: rollout.state, to: RolloutState::RolledBack, reason })
+    Some(Action::Move {
+        rollout: rollout.id.clone(),
+        from: rollout.state,
+        to: RolloutState::RolledBack,
+        reason,
+    })
 }

@@ -30,7 +30,9 @@ pub(super) fn wake_at(rows: &PlanInput, now: i64) -> Option<i64> {
     let assignments = rows.assignments.iter().filter_map(|row| deadline(view.rollout_of(row)?, row));
     let rollouts = rows.rollouts.iter().filter_map(|rollout| match (rollout.state, rollout.stage) {
         (RolloutState::Running, Stage::Soak) => Some(soak_end(rollout)),
-        (RolloutState::Running, Stage::Admit) if rollout.policy.rate.is_some() => Some(now.saturating_add(60)),
+        (RolloutState::Running, Stage::Admit) if rollout.policy.rate.is_some() => {
+            Some(now.saturating_add(60))
+        }
         (RolloutState::Scheduled, _) => rollout.start_at,
         _ => None,
     });

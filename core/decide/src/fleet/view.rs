@@ -2,7 +2,9 @@
 
 use super::assignment::AssignmentState;
 use super::gate::{Admitted, Counts, Limits, Verdict, judge};
-use super::model::{AssignmentRow, DeviceRow, Membership, PlanInput, Purpose, ReleaseRow, RolloutRow, RolloutState};
+use super::model::{
+    AssignmentRow, DeviceRow, Membership, PlanInput, Purpose, ReleaseRow, RolloutRow, RolloutState,
+};
 use holdfast_proto::api::device::DeviceState;
 use holdfast_proto::{DeviceId, ReleaseName};
 use std::collections::BTreeMap;
@@ -65,7 +67,12 @@ impl<'a> View<'a> {
     }
 
     /// The device's newest row of a rollout and purpose.
-    pub(super) fn newest(&self, id: &DeviceId, rollout: &RolloutRow, purpose: Purpose) -> Option<&'a AssignmentRow> {
+    pub(super) fn newest(
+        &self,
+        id: &DeviceId,
+        rollout: &RolloutRow,
+        purpose: Purpose,
+    ) -> Option<&'a AssignmentRow> {
         let mut rows = self.of_device(id).iter().rev();
         rows.find(|row| row.rollout == rollout.id && row.purpose == purpose).copied()
     }
@@ -119,7 +126,11 @@ impl<'a> View<'a> {
         };
         let outranked = self.rollout_of(active).is_none_or(|other| other.priority < rollout.priority);
         // Superseding only before Arming.
-        if outranked && active.state.is_unarmed() { Eligible::AfterWithdrawing(active) } else { Eligible::Later }
+        if outranked && active.state.is_unarmed() {
+            Eligible::AfterWithdrawing(active)
+        } else {
+            Eligible::Later
+        }
     }
 
     /// True if a rollout of more weight, or of the same and younger, has given the device its release since.
@@ -134,7 +145,12 @@ impl<'a> View<'a> {
     }
 
     /// Whether a release may be installed on this device by its counters; if not, why.
-    pub(super) fn installable(&self, device: &DeviceRow, hardware: &str, name: &ReleaseName) -> Result<(), String> {
+    pub(super) fn installable(
+        &self,
+        device: &DeviceRow,
+        hardware: &str,
+        name: &ReleaseName,
+    ) -> Result<(), String> {
         let Some(release) = self.release(hardware, name) else {
             return Err(format!("release {name} is not known for {hardware}"));
         };
@@ -146,13 +162,18 @@ impl<'a> View<'a> {
             return Err(format!("its floor {floor} is above the counter {counter} of {name}"));
         }
         match release.min_counter_from {
-            Some(least) if floor < least => Err(format!("{name} comes from counter {least} on, its floor is {floor}")),
+            Some(least) if floor < least => {
+                Err(format!("{name} comes from counter {least} on, its floor is {floor}"))
+            }
             _ => Ok(()),
         }
     }
 
     /// Devices that shall go back: they run the rollout's release and hold nothing else.
-    pub(super) fn to_roll_back(&self, rollout: &'a RolloutRow) -> impl Iterator<Item = (&'a DeviceRow, &'a AssignmentRow)> {
+    pub(super) fn to_roll_back(
+        &self,
+        rollout: &'a RolloutRow,
+    ) -> impl Iterator<Item = (&'a DeviceRow, &'a AssignmentRow)> {
         self.forward(rollout).filter_map(|row| {
             let device = self.device(&row.device)?;
             let confirmed_unheard = row.state == AssignmentState::Confirmed && device.running.is_none();
@@ -199,7 +220,8 @@ impl<'a> View<'a> {
     /// Devices that may still come to the release after the last phase: dormant, or offered and not armed.
     pub(super) fn stragglers(&self, rollout: &'a RolloutRow) -> u32 {
         count(self.forward(rollout).filter(|row| {
-            row.state.is_unarmed() || matches!(row.state, AssignmentState::LeaseExpired | AssignmentState::Dormant { .. })
+            row.state.is_unarmed()
+                || matches!(row.state, AssignmentState::LeaseExpired | AssignmentState::Dormant { .. })
         }))
     }
 
@@ -217,7 +239,9 @@ pub(super) fn tally<'r>(rows: impl Iterator<Item = &'r AssignmentRow>) -> Counts
     for row in rows {
         let armed = row.armed_at.is_some();
         match &row.state {
-            S::Pending | S::Offered | S::Accepted | S::Fetching | S::Staged | S::LeaseExpired => counts.unarmed += 1,
+            S::Pending | S::Offered | S::Accepted | S::Fetching | S::Staged | S::LeaseExpired => {
+                counts.unarmed += 1
+            }
             S::Arming | S::Trial => counts.in_flight += 1,
             S::Confirmed => counts.confirmed += 1,
             S::RolledBack { .. } => counts.rolled_back += 1,

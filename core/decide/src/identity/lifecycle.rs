@@ -40,12 +40,22 @@ pub enum LifecycleError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TierChange {
     /// The record's first.
-    First { tier: Tier },
-    Same { tier: Tier },
+    First {
+        tier: Tier,
+    },
+    Same {
+        tier: Tier,
+    },
     /// Better evidence than before: the record keeps its tier until an operator raises it, and the row says so.
-    RaiseOffered { stays: Tier, proven: Tier },
+    RaiseOffered {
+        stays: Tier,
+        proven: Tier,
+    },
     /// Only an operator's approval makes it so.
-    Lower { from: Tier, to: Tier },
+    Lower {
+        from: Tier,
+        to: Tier,
+    },
 }
 
 /// Why a recovery is refused.
@@ -87,7 +97,9 @@ pub fn move_device(from: DeviceState, order: Order, by: Mover) -> Result<DeviceS
     use DeviceState as D;
     let yours = match (order, by) {
         (Order::Acknowledge, Mover::Device) | (Order::Quarantine, Mover::Policy) => true,
-        (Order::Quarantine | Order::Release | Order::Retire, Mover::Operator(role)) => role.holds(Role::Operator),
+        (Order::Quarantine | Order::Release | Order::Retire, Mover::Operator(role)) => {
+            role.holds(Role::Operator)
+        }
         (Order::Scrap, Mover::Operator(role)) => role.holds(Role::TenantAdmin),
         // Invariant 13: neither the device nor a server's job ends an identity.
         _ => false,

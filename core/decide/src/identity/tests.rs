@@ -59,7 +59,8 @@ fn the_same_ek_and_serial_resume_under_the_same_record() {
 
 #[test]
 fn the_same_serial_with_another_ek_is_a_conflict_until_that_ek_is_approved() {
-    let mut known = Known { by_serial: Some(record("d1", "s1", Some(EK2))), claim: Some(claim()), ..Known::default() };
+    let mut known =
+        Known { by_serial: Some(record("d1", "s1", Some(EK2))), claim: Some(claim()), ..Known::default() };
     let conflict = RowDecision::Conflict { record: "d1".into() };
     assert_eq!(identity_row(&presented(), &known), conflict);
     for (approval, wanted) in [
@@ -109,7 +110,11 @@ fn a_new_record_needs_a_claim_that_matches_or_an_approval_of_both() {
         (Some(Claim { ak_name: None, ..claim() }), None, create(Because::Claimed)),
         (Some(Claim { ek_hash: None, ..claim() }), None, pending(PendingReason::ClaimWithoutKey)),
         (Some(Claim { ek_hash: Some(EK2), ..claim() }), None, pending(PendingReason::ClaimOfAnotherEk)),
-        (Some(Claim { ak_name: Some(Bytes(vec![8])), ..claim() }), None, pending(PendingReason::ClaimOfAnotherAk)),
+        (
+            Some(Claim { ak_name: Some(Bytes(vec![8])), ..claim() }),
+            None,
+            pending(PendingReason::ClaimOfAnotherAk),
+        ),
         (Some(Claim { model: "hut".into(), ..claim() }), None, pending(PendingReason::ClaimOfAnotherModel)),
         (None, approval(Some(EK1), "s1"), create(Because::Approved)),
         (None, approval(Some(EK2), "s1"), pending(PendingReason::Unclaimed)),
@@ -193,14 +198,15 @@ fn a_tier_is_never_raised_silently_and_never_lowered_without_an_operator() {
     let mut known = Known { by_serial: Some(record("d1", "s1", Some(EK1))), ..Known::default() };
     assert_eq!(identity_row(&lower, &known), pending(PendingReason::TierLower));
     known.approval = approval(Some(EK1), "s1");
-    let lowered = RowDecision::Resume { record: "d1".into(), tier: C::Lower { from: Tier::T4, to: Tier::T3 } };
+    let lowered =
+        RowDecision::Resume { record: "d1".into(), tier: C::Lower { from: Tier::T4, to: Tier::T3 } };
     assert_eq!(identity_row(&lower, &known), lowered);
 }
 
 #[test]
 fn the_life_of_a_record_and_who_moves_it() {
-    use DeviceState::{Active, Pending, Retired, Scrapped, Suspended};
     use crate::access::Role;
+    use DeviceState::{Active, Pending, Retired, Scrapped, Suspended};
     let operator = Mover::Operator(Role::Operator);
     let admin = Mover::Operator(Role::TenantAdmin);
     for (order, by, wanted) in [
@@ -209,7 +215,11 @@ fn the_life_of_a_record_and_who_moves_it() {
         (Order::Quarantine, Mover::Policy, [Some(Suspended), Some(Suspended), Some(Suspended), None, None]),
         (Order::Release, operator, [None, Some(Active), Some(Active), None, None]),
         (Order::Retire, operator, [Some(Retired), Some(Retired), Some(Retired), Some(Retired), None]),
-        (Order::Scrap, admin, [Some(Scrapped), Some(Scrapped), Some(Scrapped), Some(Scrapped), Some(Scrapped)]),
+        (
+            Order::Scrap,
+            admin,
+            [Some(Scrapped), Some(Scrapped), Some(Scrapped), Some(Scrapped), Some(Scrapped)],
+        ),
     ] {
         for (from, wanted) in [Pending, Active, Suspended, Retired, Scrapped].into_iter().zip(wanted) {
             let moved = move_device(from, order, by);
@@ -321,14 +331,44 @@ fn a_lost_answer_is_given_again_only_for_the_same_four_facts() {
 fn codes_are_stable() {
     use PendingReason as P;
     use RefusalCode as R;
-    let pending = [P::Unclaimed, P::ClaimWithoutKey, P::ClaimOfAnotherEk, P::ClaimOfAnotherAk, P::ClaimOfAnotherModel, P::TierLower];
+    let pending = [
+        P::Unclaimed,
+        P::ClaimWithoutKey,
+        P::ClaimOfAnotherEk,
+        P::ClaimOfAnotherAk,
+        P::ClaimOfAnotherModel,
+        P::TierLower,
+    ];
     assert_eq!(
         pending.map(PendingReason::as_str),
-        ["unclaimed", "claim-without-key", "claim-of-another-ek", "claim-of-another-ak", "claim-of-another-model", "tier-lower"]
+        [
+            "unclaimed",
+            "claim-without-key",
+            "claim-of-another-ek",
+            "claim-of-another-ak",
+            "claim-of-another-model",
+            "tier-lower"
+        ]
     );
-    let refused = [R::EkDenied, R::EkOfAnotherSerial, R::DeviceSuspended, R::DeviceRetired, R::DeviceScrapped, R::DeviceReplaced, R::NothingProven];
+    let refused = [
+        R::EkDenied,
+        R::EkOfAnotherSerial,
+        R::DeviceSuspended,
+        R::DeviceRetired,
+        R::DeviceScrapped,
+        R::DeviceReplaced,
+        R::NothingProven,
+    ];
     assert_eq!(
         refused.map(RefusalCode::as_str),
-        ["ek-denied", "ek-of-another-serial", "device-suspended", "device-retired", "device-scrapped", "device-replaced", "nothing-proven"]
+        [
+            "ek-denied",
+            "ek-of-another-serial",
+            "device-suspended",
+            "device-retired",
+            "device-scrapped",
+            "device-replaced",
+            "nothing-proven"
+        ]
     );
 }

@@ -61,7 +61,14 @@ fn read_control(frame: u32, control: u32, input: &mut Inflater<'_>) -> Result<Co
 }
 
 /// Lengths against the frame and the base, before a byte is moved.
-fn check(c: &Control, frame: u32, control: u32, position: u64, left: u64, base_len: u64) -> Result<(), DeltaError> {
+fn check(
+    c: &Control,
+    frame: u32,
+    control: u32,
+    position: u64,
+    left: u64,
+    base_len: u64,
+) -> Result<(), DeltaError> {
     // Both are below 2^63, so the sum cannot overflow.
     let len = c.add + c.copy;
     if len == 0 {

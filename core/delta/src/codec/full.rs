@@ -7,13 +7,21 @@ use crate::error::DeltaError;
 use crate::inflate::Inflater;
 use crate::sink::FrameSink;
 
-pub(super) fn apply(frame: &Frame, input: &mut Inflater<'_>, sink: &mut FrameSink<'_>) -> Result<u64, DeltaError> {
+pub(super) fn apply(
+    frame: &Frame,
+    input: &mut Inflater<'_>,
+    sink: &mut FrameSink<'_>,
+) -> Result<u64, DeltaError> {
     copy_inflated(u64::from(frame.output_len), input, sink)?;
     Ok(0)
 }
 
 /// Moves exactly `len` inflated bytes into the output.
-pub(super) fn copy_inflated(len: u64, input: &mut Inflater<'_>, sink: &mut FrameSink<'_>) -> Result<(), DeltaError> {
+pub(super) fn copy_inflated(
+    len: u64,
+    input: &mut Inflater<'_>,
+    sink: &mut FrameSink<'_>,
+) -> Result<(), DeltaError> {
     let mut buffer = [0_u8; 16 << 10];
     let mut left = len;
     while left > 0 {

@@ -89,7 +89,10 @@ impl FromStr for Codec {
     type Err = UnknownCodecName;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|codec| codec.name() == name).ok_or_else(|| UnknownCodecName(name.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|codec| codec.name() == name)
+            .ok_or_else(|| UnknownCodecName(name.to_owned()))
     }
 }
 

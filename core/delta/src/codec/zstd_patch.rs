@@ -6,7 +6,11 @@ use crate::error::DeltaError;
 use crate::inflate::Inflater;
 use crate::sink::FrameSink;
 
-pub(super) fn apply(frame: &Frame, input: &mut Inflater<'_>, sink: &mut FrameSink<'_>) -> Result<u64, DeltaError> {
+pub(super) fn apply(
+    frame: &Frame,
+    input: &mut Inflater<'_>,
+    sink: &mut FrameSink<'_>,
+) -> Result<u64, DeltaError> {
     super::full::copy_inflated(u64::from(frame.output_len), input, sink)?;
     Ok(0)
 }

@@ -132,14 +132,22 @@ pub(crate) fn from_stream(stream: &[u8], base: &[u8], target: &[u8]) -> Result<V
             .collect();
         let &[add, copy, seek] = &words[..] else { return Err(short()) };
         at += CONTROL_LEN as usize;
-        let (add_len, copy_len) = (usize::try_from(add).map_err(|_| short())?, usize::try_from(copy).map_err(|_| short())?);
+        let (add_len, copy_len) =
+            (usize::try_from(add).map_err(|_| short())?, usize::try_from(copy).map_err(|_| short())?);
         let extra_at = at.checked_add(add_len).ok_or_else(short)?;
         let end = extra_at.checked_add(copy_len).ok_or_else(short)?;
-        let (diff, extra) = (stream.get(at..extra_at).ok_or_else(short)?, stream.get(extra_at..end).ok_or_else(short)?);
+        let (diff, extra) =
+            (stream.get(at..extra_at).ok_or_else(short)?, stream.get(extra_at..end).ok_or_else(short)?);
         let from = usize::try_from(old).ok().filter(|from| *from <= base.len());
-        let olds = from.and_then(|from| base.get(from..)?.get(..add_len)).ok_or(StreamError::OutsideBase { at: here })?;
-        let due = target.get(new..).and_then(|rest| rest.get(..add_len + copy_len)).ok_or(StreamError::OtherTarget { at: here })?;
-        let rebuilt = olds.iter().zip(diff).map(|(old, diff)| old.wrapping_add(*diff)).chain(extra.iter().copied());
+        let olds = from
+            .and_then(|from| base.get(from..)?.get(..add_len))
+            .ok_or(StreamError::OutsideBase { at: here })?;
+        let due = target
+            .get(new..)
+            .and_then(|rest| rest.get(..add_len + copy_len))
+            .ok_or(StreamError::OtherTarget { at: here })?;
+        let rebuilt =
+            olds.iter().zip(diff).map(|(old, diff)| old.wrapping_add(*diff)).chain(extra.iter().copied());
         if !rebuilt.eq(due.iter().copied()) {
             return Err(StreamError::OtherTarget { at: here });
         }

@@ -20,7 +20,12 @@ const PIECE_LEN: u64 = 128 << 10;
 /// zstd holds back at most one block.
 const HELD_BACK: u64 = 128 << 10;
 
-pub(super) fn bsdiff(base: &[u8], target: &[u8], controls: &[Control], budget: &Budget<'_>) -> Result<Encoded, EncodeError> {
+pub(super) fn bsdiff(
+    base: &[u8],
+    target: &[u8],
+    controls: &[Control],
+    budget: &Budget<'_>,
+) -> Result<Encoded, EncodeError> {
     let pieces = split(controls);
     let limit = limits::max_controls(target.len() as u64);
     if pieces.len() as u64 > limit {
@@ -177,7 +182,13 @@ impl<'a> Builder<'a> {
         self.target.get(self.done as usize..).filter(|rest| !rest.is_empty())
     }
 
-    fn push(&mut self, output_len: u64, base_position: u64, controls: u32, compressed: &[u8]) -> Result<(), EncodeError> {
+    fn push(
+        &mut self,
+        output_len: u64,
+        base_position: u64,
+        controls: u32,
+        compressed: &[u8],
+    ) -> Result<(), EncodeError> {
         let limit = u64::from(Limits::default().frames);
         if self.frames.len() as u64 >= limit {
             return Err(EncodeError::TooManyFrames { found: limit + 1, limit });

@@ -14,7 +14,11 @@ const SUFFIX_LEN: u64 = 4;
 
 pub(crate) fn controls(base: &[u8], target: &[u8], budget: &Budget<'_>) -> Result<Vec<Control>, EncodeError> {
     let (old, new) = (Squeezed::new(base), Squeezed::new(target));
-    let copies: u64 = [&old, &new].iter().filter(|image| !image.cuts.is_empty()).map(|image| image.bytes.len() as u64).sum();
+    let copies: u64 = [&old, &new]
+        .iter()
+        .filter(|image| !image.cuts.is_empty())
+        .map(|image| image.bytes.len() as u64)
+        .sum();
     check_memory(old.bytes.len() as u64, copies, budget)?;
     (budget.keep_going)()?;
     let (_, suffixes) = divsufsort::sort(&old.bytes).into_parts();

@@ -154,7 +154,12 @@ pub fn bsdiff43_stream(base: &[u8], target: &[u8], budget: &Budget<'_>) -> Resul
 
 /// Puts a raw public stream made by another program into our container, after checking that it rebuilds
 /// `target`.
-pub fn wrap_bsdiff43(base: &[u8], target: &[u8], stream: &[u8], budget: &Budget<'_>) -> Result<Encoded, EncodeError> {
+pub fn wrap_bsdiff43(
+    base: &[u8],
+    target: &[u8],
+    stream: &[u8],
+    budget: &Budget<'_>,
+) -> Result<Encoded, EncodeError> {
     let controls = controls::from_stream(stream, base, target)?;
     frames::bsdiff(base, target, &controls, budget)
 }

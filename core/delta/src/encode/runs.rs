@@ -54,7 +54,8 @@ impl<'a> Squeezed<'a> {
     /// Position in the image of a squeezed position; behind the cut if there is one just there.
     pub(crate) fn in_image(&self, position: usize) -> u64 {
         let passed = self.cuts.partition_point(|cut| cut.at <= position);
-        let removed = passed.checked_sub(1).and_then(|last| self.cuts.get(last)).map_or(0, |cut| cut.before + cut.len);
+        let removed =
+            passed.checked_sub(1).and_then(|last| self.cuts.get(last)).map_or(0, |cut| cut.before + cut.len);
         position as u64 + removed
     }
 }

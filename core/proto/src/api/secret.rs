@@ -1,7 +1,7 @@
 //! Secrets, grants, and questions about access.
 
-use crate::{Bytes, GrantId};
 use crate::api::device::Tier;
+use crate::{Bytes, GrantId};
 use serde::{Deserialize, Serialize};
 
 /// `PUT /api/v1/secrets/{path}`: a new version. No Debug of the value.
@@ -91,8 +91,15 @@ pub enum Effect {
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Subject {
     /// Kubernetes label selector over devices; `id=<device>` names one.
-    Device { selector: String },
-    Workload { site: String, cluster: String, namespace: String, service_account: String },
+    Device {
+        selector: String,
+    },
+    Workload {
+        site: String,
+        cluster: String,
+        namespace: String,
+        service_account: String,
+    },
 }
 
 /// `POST /api/v1/grants`: proposes a grant; it takes effect when another approves it.

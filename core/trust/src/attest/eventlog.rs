@@ -381,7 +381,8 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 }
 
 /// Prefixes that GRUB puts before what it measured.
-const PREFIXES: [&[u8]; 4] = [b"grub_cmd: ", b"kernel_cmdline: ", b"module_cmdline: ", b"grub_kernel_cmdline "];
+const PREFIXES: [&[u8]; 4] =
+    [b"grub_cmd: ", b"kernel_cmdline: ", b"module_cmdline: ", b"grub_kernel_cmdline "];
 
 fn kind_name(kind: u32) -> &'static str {
     match kind {

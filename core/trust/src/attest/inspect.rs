@@ -5,7 +5,10 @@ use super::ledger::Refusal;
 use super::tpm2::ek::{self, EkCertificate};
 use super::{DenyList, Ledger};
 use crate::chain::path::Search;
-use crate::chain::{Algorithms, Anchor, Anchors, Certificate, CertificateError, CertificateFacts, Certifies, Scope, TimePolicy, certificates_of};
+use crate::chain::{
+    Algorithms, Anchor, Anchors, Certificate, CertificateError, CertificateFacts, Certifies, Scope,
+    TimePolicy, certificates_of,
+};
 use holdfast_proto::Digest;
 use holdfast_proto::api::device::{Check, RootClass};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,12 +52,18 @@ pub fn ek(certificate: &[u8], with: &EkInspection<'_>) -> Result<Inspection, Cer
         None => vec![certificate.to_vec()],
     };
     let more = own.split_off(1.min(own.len()));
-    let scope = if with.certifies.is_empty() { Scope::Unscoped } else { Scope::Only(with.certifies.to_vec()) };
+    let scope =
+        if with.certifies.is_empty() { Scope::Unscoped } else { Scope::Only(with.certifies.to_vec()) };
     let mut anchors = Anchors { sha1_issuers: with.sha1_issuers.clone(), ..Anchors::default() };
     for root in with.roots {
         for certificate in certificates_of(root)? {
             // The class is not known offline and decides nothing here.
-            anchors.anchors.push(Anchor { certificate, class: RootClass::Software, scope: scope.clone(), time: with.time });
+            anchors.anchors.push(Anchor {
+                certificate,
+                class: RootClass::Software,
+                scope: scope.clone(),
+                time: with.time,
+            });
         }
     }
     let mut intermediates = more;
@@ -65,7 +74,8 @@ pub fn ek(certificate: &[u8], with: &EkInspection<'_>) -> Result<Inspection, Cer
     let search = Search { anchors: &anchors, algorithms: with.algorithms, now: with.now };
     let read = ek::read(own.first().map_or(&[], Vec::as_slice), &mut ledger);
     let facts = read.as_ref().map(|read| read.certificate.facts());
-    let found = read.and_then(|read| ek::appraise(&read, &intermediates, search, &DenyList::default(), &mut ledger));
+    let found =
+        read.and_then(|read| ek::appraise(&read, &intermediates, search, &DenyList::default(), &mut ledger));
     Ok(match ledger.verdict(found, |found, checks| (found, checks)) {
         Ok(believed) => {
             let (found, checks) = believed.into_inner();
@@ -134,12 +144,23 @@ pub fn event_log(bytes: &[u8]) -> Result<EventLogReport, EventLogError> {
         pcr: event.pcr,
         kind: event.kind,
         kind_name: event.kind_name(),
-        digests: event.digests.iter().map(|(bank, digest)| (eventlog::bank_name(*bank), hex::encode(digest))).collect(),
+        digests: event
+            .digests
+            .iter()
+            .map(|(bank, digest)| (eventlog::bank_name(*bank), hex::encode(digest)))
+            .collect(),
         data: event.data.clone(),
         binding: banks.iter().find_map(|bank| event.data_bound(*bank)),
     });
     let (events, notes) = (events.collect(), log.notes.clone());
-    Ok(EventLogReport { format: log.format, startup_locality: log.startup_locality, events, pcrs, unsupported_banks, notes })
+    Ok(EventLogReport {
+        format: log.format,
+        startup_locality: log.startup_locality,
+        events,
+        pcrs,
+        unsupported_banks,
+        notes,
+    })
 }
 
 fn pem(bytes: &[u8]) -> Result<Option<Vec<Vec<u8>>>, CertificateError> {

@@ -36,7 +36,13 @@ impl Ledger {
     }
 
     /// As [`Ledger::require`]; what does not hold but is waived by the named rule is noted.
-    pub(crate) fn require_or_waive(&mut self, rule: Reason, holds: bool, waiver: Option<&str>, detail: impl Display) {
+    pub(crate) fn require_or_waive(
+        &mut self,
+        rule: Reason,
+        holds: bool,
+        waiver: Option<&str>,
+        detail: impl Display,
+    ) {
         match waiver {
             Some(waiver) if !holds => self.note(rule, format!("{detail}; waived by rule {waiver}")),
             _ => {
@@ -46,7 +52,12 @@ impl Ledger {
     }
 
     /// Writes down whether a value could be had; the value, if so.
-    pub(crate) fn take<T, E: Display>(&mut self, rule: Reason, value: Result<T, E>, detail: impl Display) -> Option<T> {
+    pub(crate) fn take<T, E: Display>(
+        &mut self,
+        rule: Reason,
+        value: Result<T, E>,
+        detail: impl Display,
+    ) -> Option<T> {
         match value {
             Ok(value) => {
                 self.push(rule, CheckResult::Pass, &detail);
@@ -96,7 +107,11 @@ impl Ledger {
     }
 
     /// Ends the list. A missing value without a failed check cannot happen; it is refused all the same.
-    pub(crate) fn verdict<T, U>(self, value: Option<T>, build: impl FnOnce(T, Vec<Check>) -> U) -> Result<Verified<U>, Refusal> {
+    pub(crate) fn verdict<T, U>(
+        self,
+        value: Option<T>,
+        build: impl FnOnce(T, Vec<Check>) -> U,
+    ) -> Result<Verified<U>, Refusal> {
         match (self.first, value) {
             (None, Some(value)) => Ok(Verified::after_all_checks(build(value, self.checks))),
             (reason, _) => {

@@ -27,9 +27,9 @@ pub use binding::{Exporter, Transcript};
 pub use reason::Reason;
 
 #[cfg(feature = "attest-verify")]
-pub(crate) use ledger::{Failures, Ledger};
-#[cfg(feature = "attest-verify")]
 pub use ledger::Refusal;
+#[cfg(feature = "attest-verify")]
+pub(crate) use ledger::{Failures, Ledger};
 #[cfg(feature = "attest-verify")]
 pub use policy::{DenyList, FirmwareRange, Policy, Recovery, Unlisted};
 #[cfg(feature = "attest-verify")]

@@ -74,6 +74,8 @@ pub struct FirmwareRange {
 impl DenyList {
     pub(crate) fn has_serial(&self, serial: &str) -> bool {
         let serial = serial.trim_start_matches('0').to_ascii_lowercase();
-        self.certificate_serials.iter().any(|denied| denied.trim_start_matches('0').eq_ignore_ascii_case(&serial))
+        self.certificate_serials
+            .iter()
+            .any(|denied| denied.trim_start_matches('0').eq_ignore_ascii_case(&serial))
     }
 }

@@ -287,7 +287,7 @@ impl std::str::FromStr for Reason {
 /// The table of the reference book, Markdown.
 pub fn table() -> String {
     let head = "| code | what it means | what to do |\n|---|---|---|\n".to_owned();
-    Reason::ALL
-        .iter()
-        .fold(head, |table, reason| table + &format!("| `{reason}` | {} | {} |\n", reason.means(), reason.what_to_do()))
+    Reason::ALL.iter().fold(head, |table, reason| {
+        table + &format!("| `{reason}` | {} | {} |\n", reason.means(), reason.what_to_do())
+    })
 }

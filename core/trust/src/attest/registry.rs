@@ -10,11 +10,23 @@ pub trait Kind: Sync {
 
     /// Judges the kind's part of M1.
     #[doc(hidden)]
-    fn start(&self, message: &EnrollStart, policy: &Policy<'_>, now: i64, ledger: &mut Checks<'_>) -> Option<Claim>;
+    fn start(
+        &self,
+        message: &EnrollStart,
+        policy: &Policy<'_>,
+        now: i64,
+        ledger: &mut Checks<'_>,
+    ) -> Option<Claim>;
 
     /// Judges the kind's part of M3.
     #[doc(hidden)]
-    fn prove(&self, claim: &Claim, evidence: &Evidence<'_>, policy: &Policy<'_>, ledger: &mut Checks<'_>) -> Option<Proof>;
+    fn prove(
+        &self,
+        claim: &Claim,
+        evidence: &Evidence<'_>,
+        policy: &Policy<'_>,
+        ledger: &mut Checks<'_>,
+    ) -> Option<Proof>;
 }
 
 /// The ledger as kinds see it.

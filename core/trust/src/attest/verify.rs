@@ -147,12 +147,17 @@ pub fn prove(attempt: &Attempt<'_>, policy: &Policy<'_>, now: i64) -> Result<Ver
 fn start_within(m1: &[u8], policy: &Policy<'_>, now: i64, ledger: &mut Ledger) -> Option<Started> {
     let message: EnrollStart = json("M1", m1, ledger)?;
     let claims = [&message.serial, &message.model];
-    let bounded = claims.iter().all(|claim| (1..=CLAIM_MAX_BYTES).contains(&claim.len()) && !claim.chars().any(char::is_control));
+    let bounded = claims
+        .iter()
+        .all(|claim| (1..=CLAIM_MAX_BYTES).contains(&claim.len()) && !claim.chars().any(char::is_control));
     let parts = match message.kind {
         AttestKind::Tpm2 => message.tpm.is_some() && message.join_token.is_none(),
         AttestKind::JoinToken => message.join_token.is_some() && message.tpm.is_none(),
     };
-    let detail = format!("kind {:?}; serial and model of 1 to {CLAIM_MAX_BYTES} bytes, one part, the kind's", message.kind);
+    let detail = format!(
+        "kind {:?}; serial and model of 1 to {CLAIM_MAX_BYTES} bytes, one part, the kind's",
+        message.kind
+    );
     if !ledger.require(Reason::MalformedMessage, bounded && parts, detail) {
         return None;
     }
@@ -166,7 +171,11 @@ fn prove_within(attempt: &Attempt<'_>, policy: &Policy<'_>, now: i64, ledger: &m
     let started = start_within(&message.m1, policy, now, ledger);
     // docs/protocol.md M3, 1: the session, unexpired.
     let session = attempt.session;
-    ledger.require(Reason::SessionExpired, now < session.expires_at, format!("ends at {}, it is {now}", session.expires_at));
+    ledger.require(
+        Reason::SessionExpired,
+        now < session.expires_at,
+        format!("ends at {}, it is {now}", session.expires_at),
+    );
     check_session(&message, session, ledger);
     let transcript = Transcript::new(&message.m1, &message.m2);
     if attempt.exporter == Exporter::Absent {
@@ -176,7 +185,11 @@ fn prove_within(attempt: &Attempt<'_>, policy: &Policy<'_>, now: i64, ledger: &m
     let csr = csr::verify(&message.csr, policy.algorithms);
     let csr = match csr {
         Ok(csr) => {
-            ledger.require(Reason::CsrSignature, true, "signed by its own key; asks for no CA; subject and names ignored");
+            ledger.require(
+                Reason::CsrSignature,
+                true,
+                "signed by its own key; asks for no CA; subject and names ignored",
+            );
             Some(csr)
         }
         Err(why) => {
@@ -203,13 +216,29 @@ fn prove_within(attempt: &Attempt<'_>, policy: &Policy<'_>, now: i64, ledger: &m
     };
     let Started { kind, tenant, serial, model, claim, .. } = started;
     let nonce = session.nonce;
-    Some(Proven { kind, tenant, serial, model, tier, root_class, device_spki, nonce, claim, proof, checks: Vec::new() })
+    Some(Proven {
+        kind,
+        tenant,
+        serial,
+        model,
+        tier,
+        root_class,
+        device_spki,
+        nonce,
+        claim,
+        proof,
+        checks: Vec::new(),
+    })
 }
 
 /// M1 and M2 as repeated are those of the session.
 fn check_session(message: &EnrollProof, session: &Session, ledger: &mut Ledger) {
     let m1 = Digest(sha256(&[&message.m1]));
-    ledger.require(Reason::SessionMismatch, m1 == session.m1, format!("M1 is {m1}, the session was opened with {}", session.m1));
+    ledger.require(
+        Reason::SessionMismatch,
+        m1 == session.m1,
+        format!("M1 is {m1}, the session was opened with {}", session.m1),
+    );
     let m2 = serde_json::from_slice::<EnrollChallenge>(&message.m2);
     let same = m2.as_ref().is_ok_and(|m2| {
         let tpm = match (&m2.tpm, &session.tpm) {
@@ -226,9 +255,16 @@ fn check_session(message: &EnrollProof, session: &Session, ledger: &mut Ledger) 
 
 fn json<T: serde::de::DeserializeOwned>(name: &str, bytes: &[u8], ledger: &mut Ledger) -> Option<T> {
     if bytes.len() > MESSAGE_MAX_BYTES {
-        ledger.fail(Reason::MalformedMessage, format!("{name}: {} bytes are above the cap of {MESSAGE_MAX_BYTES}", bytes.len()));
+        ledger.fail(
+            Reason::MalformedMessage,
+            format!("{name}: {} bytes are above the cap of {MESSAGE_MAX_BYTES}", bytes.len()),
+        );
         return None;
     }
     let detail = format!("{name}: {} bytes", bytes.len());
-    ledger.take(Reason::MalformedMessage, serde_json::from_slice(bytes).map_err(|why| format!("{name}: {why}")), detail)
+    ledger.take(
+        Reason::MalformedMessage,
+        serde_json::from_slice(bytes).map_err(|why| format!("{name}: {why}")),
+        detail,
+    )
 }

@@ -73,7 +73,10 @@ impl FromStr for ManufacturerId {
         if hex::decode_to_slice(digits.unwrap_or(text), &mut id).is_ok() {
             return Ok(Self(id));
         }
-        if digits.is_none() && (1..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
+        if digits.is_none()
+            && (1..=4).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
+        {
             // Unwrap safety: one to four bytes, as just compared.
             id[..text.len()].copy_from_slice(text.as_bytes());
             return Ok(Self(id));

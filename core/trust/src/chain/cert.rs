@@ -130,7 +130,10 @@ impl<'a> Certificate<'a> {
         self.x509.validity().not_after.timestamp()
     }
 
-    pub(crate) fn extension(&self, read: impl Fn(&ParsedExtension<'a>) -> bool) -> Option<&X509Extension<'a>> {
+    pub(crate) fn extension(
+        &self,
+        read: impl Fn(&ParsedExtension<'a>) -> bool,
+    ) -> Option<&X509Extension<'a>> {
         self.x509.extensions().iter().find(|extension| read(extension.parsed_extension()))
     }
 
@@ -202,10 +205,13 @@ impl<'a> Certificate<'a> {
     pub fn facts(&self) -> CertificateFacts {
         let usage = self.key_usage().map(ToString::to_string).unwrap_or_default();
         let (is_ca, path_len) = self.basic_constraints().unwrap_or((false, None));
-        let policies = self.x509.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-            ParsedExtension::CertificatePolicies(list) => Some(list.iter().map(|p| p.policy_id.to_string()).collect()),
-            _ => None,
-        });
+        let policies =
+            self.x509.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::CertificatePolicies(list) => {
+                    Some(list.iter().map(|p| p.policy_id.to_string()).collect())
+                }
+                _ => None,
+            });
         let critical = self.x509.extensions().iter().filter(|extension| extension.critical);
         CertificateFacts {
             subject: self.x509.subject().to_string(),
@@ -219,7 +225,12 @@ impl<'a> Certificate<'a> {
             path_len,
             key_usage: usage.split(", ").filter(|word| !word.is_empty()).map(str::to_owned).collect(),
             extended_key_usage: self.extended_key_usage().map(eku_names).unwrap_or_default(),
-            alternative_names: self.alternative_names().unwrap_or_default().iter().map(general_name).collect(),
+            alternative_names: self
+                .alternative_names()
+                .unwrap_or_default()
+                .iter()
+                .map(general_name)
+                .collect(),
             policies: policies.unwrap_or_default(),
             subject_key_id: self.subject_key_id().map(hex::encode),
             authority_key_id: self.authority_key_id().flatten().map(hex::encode),
@@ -325,10 +336,12 @@ fn eku_names(usage: &ExtendedKeyUsage<'_>) -> Vec<String> {
         (usage.ocsp_signing, "OCSPSigning"),
     ];
     let named = flags.iter().filter(|(set, _)| *set).map(|(_, name)| (*name).to_owned());
-    named.chain(usage.other.iter().map(|oid| match oid.to_string().as_str() {
-        "2.23.133.8.1" => "tcg-kp-EKCertificate (2.23.133.8.1)".into(),
-        other => other.to_owned(),
-    })).collect()
+    named
+        .chain(usage.other.iter().map(|oid| match oid.to_string().as_str() {
+            "2.23.133.8.1" => "tcg-kp-EKCertificate (2.23.133.8.1)".into(),
+            other => other.to_owned(),
+        }))
+        .collect()
 }
 
 fn general_name(name: &GeneralName<'_>) -> String {
@@ -339,7 +352,11 @@ fn general_name(name: &GeneralName<'_>) -> String {
         GeneralName::DirectoryName(name) => {
             let attributes = name.iter_attributes().map(|attribute| {
                 let value = name::text(attribute.attr_value().tag(), attribute.as_slice());
-                format!("{}={}", attribute.attr_type(), value.unwrap_or_else(|| hex::encode(attribute.as_slice())))
+                format!(
+                    "{}={}",
+                    attribute.attr_type(),
+                    value.unwrap_or_else(|| hex::encode(attribute.as_slice()))
+                )
             });
             format!("dirName:{}", attributes.collect::<Vec<_>>().join(","))
         }

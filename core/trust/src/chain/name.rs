@@ -26,8 +26,10 @@ enum Value {
 fn canonical(name: &X509Name<'_>) -> Vec<Vec<Attribute>> {
     name.iter_rdn()
         .map(|rdn| {
-            let mut attributes: Vec<_> =
-                rdn.iter().map(|attribute| (attribute.attr_type().as_bytes().to_vec(), value(attribute))).collect();
+            let mut attributes: Vec<_> = rdn
+                .iter()
+                .map(|attribute| (attribute.attr_type().as_bytes().to_vec(), value(attribute)))
+                .collect();
             attributes.sort();
             attributes
         })

@@ -50,16 +50,24 @@ pub fn find<'a>(
         anchors.filter_map(|anchor| Some((anchor, Certificate::parse(&anchor.certificate).ok()?))).collect();
     let intermediates = intermediates.get(..INTERMEDIATES_MAX).unwrap_or(intermediates);
     let (tried, time) = (Vec::new(), None);
-    let mut walk =
-        Walk { search, leaf, anchors: &anchors, intermediates, signatures_left: PATH_MAX_SIGNATURES, tried, time };
+    let mut walk = Walk {
+        search,
+        leaf,
+        anchors: &anchors,
+        intermediates,
+        signatures_left: PATH_MAX_SIGNATURES,
+        tried,
+        time,
+    };
     if let Some(path) = walk.climb(&mut Vec::new()) {
         return Ok(path);
     }
     Err(match walk.time {
         Some(why) => PathProblem::Time(why),
-        None if walk.tried.is_empty() => {
-            PathProblem::NoPath(vec![format!("no anchor and no intermediate is called `{}`", leaf.x509.issuer())])
-        }
+        None if walk.tried.is_empty() => PathProblem::NoPath(vec![format!(
+            "no anchor and no intermediate is called `{}`",
+            leaf.x509.issuer()
+        )]),
         None => PathProblem::NoPath(walk.tried),
     })
 }
@@ -122,7 +130,13 @@ impl<'a, 'w> Walk<'a, 'w> {
     }
 
     /// Whether `issuer` may issue and did issue `child`; `path` holds what stands between the leaf and `issuer`.
-    fn issued(&mut self, child: &Certificate<'_>, issuer: &Certificate<'_>, path: &[usize], trust: Trust) -> bool {
+    fn issued(
+        &mut self,
+        child: &Certificate<'_>,
+        issuer: &Certificate<'_>,
+        path: &[usize],
+        trust: Trust,
+    ) -> bool {
         if self.signatures_left == 0 {
             self.tried.push(format!("{PATH_MAX_SIGNATURES} signatures were tried without a path"));
             return false;
@@ -162,7 +176,11 @@ impl<'a, 'w> Walk<'a, 'w> {
         let leaf_ended = self.leaf.not_after() < self.search.now;
         let late = issuers.iter().find(|issuer| at < issuer.not_before() || at > issuer.not_after());
         let problem = if self.leaf.not_before() > self.search.now {
-            Some(format!("the certificate is valid from {} on, it is {}", self.leaf.not_before(), self.search.now))
+            Some(format!(
+                "the certificate is valid from {} on, it is {}",
+                self.leaf.not_before(),
+                self.search.now
+            ))
         } else if leaf_ended && anchor.time == TimePolicy::Strict {
             Some(format!("the certificate ended at {}, it is {}", self.leaf.not_after(), self.search.now))
         } else {
@@ -176,12 +194,18 @@ impl<'a, 'w> Walk<'a, 'w> {
             return None;
         }
         if leaf_ended {
-            notes.push(format!("the certificate ended at {}; valid-at-issuance lets it through", self.leaf.not_after()));
+            notes.push(format!(
+                "the certificate ended at {}; valid-at-issuance lets it through",
+                self.leaf.not_after()
+            ));
         }
         for issuer in issuers.iter().filter(|issuer| issuer.not_after() < self.search.now) {
             notes.push(format!("`{}` ended at {}", issuer.x509.subject(), issuer.not_after()));
         }
-        if issuers.iter().any(|issuer| issuer.extension(is_policies).is_some_and(|extension| extension.critical)) {
+        if issuers
+            .iter()
+            .any(|issuer| issuer.extension(is_policies).is_some_and(|extension| extension.critical))
+        {
             notes.push("critical certificatePolicies of an issuer: tolerated, no policy is required".into());
         }
         Some(Path {
@@ -204,7 +228,9 @@ fn may_issue(issuer: &Certificate<'_>, below: usize, trust: Trust) -> Result<(),
     match issuer.basic_constraints() {
         Some((true, None)) => {}
         Some((true, Some(length))) if below <= length as usize => {}
-        Some((true, Some(length))) => return Err(format!("pathLenConstraint {length}, {below} stand below it")),
+        Some((true, Some(length))) => {
+            return Err(format!("pathLenConstraint {length}, {below} stand below it"));
+        }
         Some((false, _)) => return Err("basicConstraints: no CA".into()),
         // An anchor of X.509 version 1 has no extensions at all; the operator vouches for it.
         None if trust == Trust::Anchor && issuer.x509.extensions().is_empty() => {}
@@ -216,12 +242,19 @@ fn may_issue(issuer: &Certificate<'_>, below: usize, trust: Trust) -> Result<(),
     if trust == Trust::Anchor {
         return Ok(());
     }
-    if let Some(unknown) = issuer.x509.extensions().iter().find(|extension| extension.critical && !tolerated(extension.parsed_extension())) {
+    if let Some(unknown) = issuer
+        .x509
+        .extensions()
+        .iter()
+        .find(|extension| extension.critical && !tolerated(extension.parsed_extension()))
+    {
         return Err(format!("unknown critical extension {}", unknown.oid));
     }
     // An issuer that is limited to other purposes does not issue EK certificates.
     let purposes = issuer.extended_key_usage();
-    if purposes.is_some_and(|usage| !usage.any && !usage.other.iter().any(|oid| oid.to_string().starts_with(TCG_PURPOSES))) {
+    if purposes.is_some_and(|usage| {
+        !usage.any && !usage.other.iter().any(|oid| oid.to_string().starts_with(TCG_PURPOSES))
+    }) {
         return Err("extendedKeyUsage names no TCG purpose".into());
     }
     Ok(())

@@ -46,7 +46,10 @@ pub fn verify(
     let (key_algorithm, key) = split_spki(spki).ok_or(SignatureProblem::Key)?;
     let mut fitting = algorithms
         .iter()
-        .filter(|known| known.signature_alg_id().as_ref() == algorithm && known.public_key_alg_id().as_ref() == key_algorithm)
+        .filter(|known| {
+            known.signature_alg_id().as_ref() == algorithm
+                && known.public_key_alg_id().as_ref() == key_algorithm
+        })
         .peekable();
     if fitting.peek().is_none() {
         return Err(SignatureProblem::Unsupported);

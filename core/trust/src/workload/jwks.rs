@@ -50,7 +50,8 @@ impl Keys {
         if json.len() > JWKS_MAX_BYTES {
             return Err(KeysError::TooLong(json.len()));
         }
-        let set: Jwks = serde_json::from_slice(json).map_err(|error| KeysError::Malformed(error.to_string()))?;
+        let set: Jwks =
+            serde_json::from_slice(json).map_err(|error| KeysError::Malformed(error.to_string()))?;
         if set.keys.is_empty() || set.keys.len() > JWKS_KEYS_MAX {
             return Err(KeysError::Count(set.keys.len()));
         }

@@ -124,7 +124,8 @@ fn each_claim_that_is_wrong_is_refused_for_itself() {
         assert_eq!(look(&token(&claims)).unwrap_err().code(), *code, "{claims}");
     }
     // At the edges it still counts.
-    for change in [(|c| c["exp"] = json!(NOW + 1)) as Change, |c| c["nbf"] = json!(NOW + TOKEN_CLOCK_SKEW_S)] {
+    for change in [(|c| c["exp"] = json!(NOW + 1)) as Change, |c| c["nbf"] = json!(NOW + TOKEN_CLOCK_SKEW_S)]
+    {
         look(&token(&with(change))).unwrap();
     }
 }

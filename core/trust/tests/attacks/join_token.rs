@@ -1,9 +1,9 @@
 //! What a join token and a recovery by an expired certificate can meet.
 
+use crate::attest_support::assert_refused;
 use crate::attest_support::cert::{self, Ca, DAY, NOW};
 use crate::attest_support::key::{Hash, Key};
 use crate::attest_support::token::TokenVector;
-use crate::attest_support::assert_refused;
 use holdfast_proto::Bytes;
 use holdfast_proto::api::device::Tier;
 use holdfast_tpm::wire::Curve;
@@ -79,7 +79,9 @@ fn a_good_token_is_tier_t0_and_names_itself() {
     let proven = vector.prove().unwrap();
     assert_eq!((proven.tier, proven.root_class), (Tier::T0, None));
     assert_eq!(proven.device_spki, vector.key.spki());
-    assert!(matches!(&proven.claim, Claim::JoinToken(JoinTokenClaim::Token { id }) if *id == "t".repeat(128)));
+    assert!(
+        matches!(&proven.claim, Claim::JoinToken(JoinTokenClaim::Token { id }) if *id == "t".repeat(128))
+    );
     assert!(matches!(proven.proof, Proof::JoinToken(JoinTokenProven::Token)));
 }
 
@@ -90,7 +92,10 @@ fn a_recovery_shows_whose_certificate_it_was() {
     assert!(matches!(proven.proof, Proof::JoinToken(JoinTokenProven::Recovery)));
     let Claim::JoinToken(JoinTokenClaim::Recovery(expired)) = &proven.claim else { panic!("a recovery") };
     let (der, key) = vector.expired.as_ref().unwrap();
-    assert_eq!((expired.spki.clone(), expired.not_after, expired.serial.as_str()), (key.spki(), NOW - DAY, "4b010203"));
+    assert_eq!(
+        (expired.spki.clone(), expired.not_after, expired.serial.as_str()),
+        (key.spki(), NOW - DAY, "4b010203")
+    );
     assert_eq!(expired.fingerprint, holdfast_proto::Digest(holdfast_trust::attest::binding::sha256(&[der])));
     assert_ne!(proven.device_spki, expired.spki, "a new key");
 }

@@ -55,7 +55,8 @@ attacks! {
 #[test]
 fn what_booted_is_believed_with_its_pcr() {
     let mut report = Report::new();
-    report.last = Some(Clock { clock_ms: 1, reset_count: 5, restart_count: 0, safe: true, firmware_version: 1 });
+    report.last =
+        Some(Clock { clock_ms: 1, reset_count: 5, restart_count: 0, safe: true, firmware_version: 1 });
     let booted = report.verify().unwrap();
     assert_eq!((booted.measured_in, booted.reboot), (Some(9), Some(Reboot::Reset(2))));
     assert_eq!(booted.quote.clock.reset_count, 7);
@@ -66,11 +67,19 @@ fn what_booted_is_believed_with_its_pcr() {
 fn firmware_ranges_hold_for_their_maker_and_to_both_ends() {
     let denied = |manufacturer: &str, from, to| {
         let mut report = Report::new();
-        report.house.deny.firmware.push(FirmwareRange { manufacturer: manufacturer.parse().unwrap(), from, to });
+        report.house.deny.firmware.push(FirmwareRange {
+            manufacturer: manufacturer.parse().unwrap(),
+            from,
+            to,
+        });
         report.verify().is_err()
     };
     let version = tpm::FIRMWARE;
-    assert!(denied("IBM", version - 1, version) && denied("IBM", version, version + 1) && denied("IBM", 0, u64::MAX));
+    assert!(
+        denied("IBM", version - 1, version)
+            && denied("IBM", version, version + 1)
+            && denied("IBM", 0, u64::MAX)
+    );
     assert!(!denied("IBM", 0, version - 1) && !denied("IBM", version + 1, u64::MAX));
     assert!(!denied("IFX", 0, u64::MAX));
 }

@@ -1,7 +1,9 @@
 //! Certificates and requests written element by element, so that one thing can be wrong at a time.
 
 use super::key::{Hash, Key};
-use holdfast_tpm::wire::der::{BIT_STRING, OCTET_STRING, OID, SEQUENCE, SET, UTF8_STRING, bit_string, element};
+use holdfast_tpm::wire::der::{
+    BIT_STRING, OCTET_STRING, OID, SEQUENCE, SET, UTF8_STRING, bit_string, element,
+};
 
 pub const NOW: i64 = 1_780_000_000;
 pub const DAY: i64 = 86_400;
@@ -27,7 +29,8 @@ pub struct Spec {
 impl Spec {
     pub fn sign(&self, issuer: &Key) -> Vec<u8> {
         let algorithm = issuer.algorithm(self.hash);
-        let version = self.version.map(|version| element(0xA0, &[&element(2, &[&[version]])])).unwrap_or_default();
+        let version =
+            self.version.map(|version| element(0xA0, &[&element(2, &[&[version]])])).unwrap_or_default();
         let validity = element(SEQUENCE, &[&time(self.not_before), &time(self.not_after)]);
         let parts: Vec<&[u8]> = self.extensions.iter().map(Vec::as_slice).collect();
         let extensions = match parts.is_empty() {
@@ -203,7 +206,8 @@ fn time(unix: i64) -> Vec<u8> {
     let mp = (5 * doy + 2) / 153;
     let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
     let year = yoe + era * 400 + i64::from(month <= 2);
-    let clock = format!("{month:02}{day:02}{:02}{:02}{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let clock =
+        format!("{month:02}{day:02}{:02}{:02}{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60);
     if year < 2050 {
         element(0x17, &[format!("{:02}{clock}", year % 100).as_bytes()])
     } else {

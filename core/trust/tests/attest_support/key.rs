@@ -65,10 +65,21 @@ impl Key {
             Self::Rsa(key) => {
                 use rsa::sha2::Digest as _;
                 let (padding, digest) = match hash {
-                    Hash::Sha1 => (rsa::Pkcs1v15Sign::new::<sha1::Sha1>(), sha1::Sha1::digest(message).to_vec()),
-                    Hash::Sha256 => (rsa::Pkcs1v15Sign::new::<rsa::sha2::Sha256>(), rsa::sha2::Sha256::digest(message).to_vec()),
-                    Hash::Sha384 => (rsa::Pkcs1v15Sign::new::<rsa::sha2::Sha384>(), rsa::sha2::Sha384::digest(message).to_vec()),
-                    Hash::Sha512 => (rsa::Pkcs1v15Sign::new::<rsa::sha2::Sha512>(), rsa::sha2::Sha512::digest(message).to_vec()),
+                    Hash::Sha1 => {
+                        (rsa::Pkcs1v15Sign::new::<sha1::Sha1>(), sha1::Sha1::digest(message).to_vec())
+                    }
+                    Hash::Sha256 => (
+                        rsa::Pkcs1v15Sign::new::<rsa::sha2::Sha256>(),
+                        rsa::sha2::Sha256::digest(message).to_vec(),
+                    ),
+                    Hash::Sha384 => (
+                        rsa::Pkcs1v15Sign::new::<rsa::sha2::Sha384>(),
+                        rsa::sha2::Sha384::digest(message).to_vec(),
+                    ),
+                    Hash::Sha512 => (
+                        rsa::Pkcs1v15Sign::new::<rsa::sha2::Sha512>(),
+                        rsa::sha2::Sha512::digest(message).to_vec(),
+                    ),
                 };
                 key.sign(padding, &digest).unwrap()
             }
@@ -107,7 +118,9 @@ impl Key {
                 let s = padded(der::read("s", der::INTEGER, &mut numbers).unwrap(), curve.coordinate_bytes());
                 [&0x0018_u16.to_be_bytes()[..], &hash_id.to_be_bytes(), &sized(&r), &sized(&s)].concat()
             }
-            Self::Rsa(_) => [&0x0014_u16.to_be_bytes()[..], &hash_id.to_be_bytes(), &sized(&signature)].concat(),
+            Self::Rsa(_) => {
+                [&0x0014_u16.to_be_bytes()[..], &hash_id.to_be_bytes(), &sized(&signature)].concat()
+            }
         }
     }
 }

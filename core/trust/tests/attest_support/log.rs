@@ -1,6 +1,6 @@
 //! Event logs written and extended.
 
-use holdfast_trust::attest::eventlog::{hash, EV_NO_ACTION, EV_SEPARATOR};
+use holdfast_trust::attest::eventlog::{EV_NO_ACTION, EV_SEPARATOR, hash};
 use std::collections::BTreeMap;
 
 pub const SHA256: u16 = 0x0B;
@@ -24,7 +24,11 @@ impl Log {
             spec.extend((hash(*bank, &[]).map_or(32, |digest| digest.len()) as u16).to_le_bytes());
         }
         spec.push(0);
-        Self { bytes: legacy_event(0, EV_NO_ACTION, &[0; 20], &spec), banks: banks.to_vec(), pcrs: BTreeMap::new() }
+        Self {
+            bytes: legacy_event(0, EV_NO_ACTION, &[0; 20], &spec),
+            banks: banks.to_vec(),
+            pcrs: BTreeMap::new(),
+        }
     }
 
     pub fn locality(mut self, locality: u8) -> Self {
@@ -46,7 +50,8 @@ impl Log {
 
     /// An event over `hashed` that shows `data`.
     pub fn measured(mut self, pcr: u8, kind: u32, hashed: &[u8], data: &[u8]) -> Self {
-        let digests: Vec<_> = self.banks.iter().map(|bank| (*bank, hash(*bank, &[hashed]).unwrap())).collect();
+        let digests: Vec<_> =
+            self.banks.iter().map(|bank| (*bank, hash(*bank, &[hashed]).unwrap())).collect();
         self.extend(pcr, &digests);
         self.write(pcr, kind, &digests, data);
         self

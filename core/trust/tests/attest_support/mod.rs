@@ -210,7 +210,10 @@ impl Vector {
                 manufacturer: "49424D00".into(),
                 vendor: "SW TPM".into(),
                 firmware_version: tpm::FIRMWARE,
-                pcr_banks: vec![PcrBank { alg: 4, pcrs: (0..24).collect() }, PcrBank { alg: 11, pcrs: (0..24).collect() }],
+                pcr_banks: vec![
+                    PcrBank { alg: 4, pcrs: (0..24).collect() },
+                    PcrBank { alg: 11, pcrs: (0..24).collect() },
+                ],
             }),
             join_token: None,
         };
@@ -227,7 +230,9 @@ impl Vector {
             secret: Some(Secret([0x5E; 32])),
             tpm: Some(TpmSession {
                 ek_hash: self.ek_hash(),
-                ak_name: Public::parse_tpm2b(&self.ak.public(&self.ak_key)).map(|ak| ak.name()).unwrap_or_default(),
+                ak_name: Public::parse_tpm2b(&self.ak.public(&self.ak_key))
+                    .map(|ak| ak.name())
+                    .unwrap_or_default(),
                 pcr_bank: self.bank,
                 pcr_selection: self.house.pcrs.clone(),
             }),
@@ -253,7 +258,8 @@ impl Vector {
     }
 
     fn proof(&self, m1: &[u8], m2: &[u8]) -> (Vec<u8>, Vec<u8>) {
-        let csr = cert::csr(&self.csr_key, self.csr_signer.as_ref().unwrap_or(&self.csr_key), &self.csr_extensions);
+        let csr =
+            cert::csr(&self.csr_key, self.csr_signer.as_ref().unwrap_or(&self.csr_key), &self.csr_extensions);
         let log = self.log.as_ref().map(|log| log.bytes.clone());
         let (certify, quote) =
             tpm2::collect::qualifying_data(m1, m2, &csr, log.as_deref(), &self.exporter_of_device);
@@ -283,8 +289,13 @@ impl Vector {
                 .collect(),
             event_log: log.map(Bytes),
         };
-        let mut message =
-            EnrollProof { m1: Bytes::from(m1), m2: Bytes::from(m2), csr: Bytes(csr), tpm: Some(tpm), join_token: None };
+        let mut message = EnrollProof {
+            m1: Bytes::from(m1),
+            m2: Bytes::from(m2),
+            csr: Bytes(csr),
+            tpm: Some(tpm),
+            join_token: None,
+        };
         apply(&self.change_proof, &mut message);
         let mut body = serde_json::to_vec(&message).unwrap();
         let proof = Transcript::new(&message.m1, &message.m2).proof(&self.secret_of_device, &body);
@@ -343,6 +354,10 @@ pub fn assert_refused<T: std::fmt::Debug>(result: Result<T, Refusal>, reason: Re
     let expected: Vec<&str> = std::iter::once(reason).chain(also.iter().copied()).map(Reason::code).collect();
     let rules = failed(&refusal);
     assert_eq!(refusal.reason, reason, "{:#?}", refusal.checks);
-    assert!(rules.iter().all(|rule| expected.contains(rule)), "{rules:?} beyond {expected:?}: {:#?}", refusal.checks);
+    assert!(
+        rules.iter().all(|rule| expected.contains(rule)),
+        "{rules:?} beyond {expected:?}: {:#?}",
+        refusal.checks
+    );
     assert!(expected.iter().all(|rule| rules.contains(rule)), "{expected:?} expected, only {rules:?} failed");
 }

@@ -10,9 +10,9 @@ use holdfast_proto::enroll::PcrValue;
 use holdfast_proto::report::Evidence;
 use holdfast_tpm::wire::Public;
 use holdfast_trust::Verified;
+use holdfast_trust::attest::Refusal;
 use holdfast_trust::attest::binding::{report_quote, sha256};
 use holdfast_trust::attest::tpm2::{Booted, BootedExpectation, Clock, Expected, verify_report};
-use holdfast_trust::attest::Refusal;
 
 const PCRS: [u8; 2] = [0, 9];
 const NONCE: &[u8] = b"a nonce of the service";
@@ -52,15 +52,21 @@ impl Report {
     }
 
     fn evidence(&self) -> Evidence {
-        let values: Vec<Vec<u8>> =
-            PCRS.iter().map(|pcr| self.log.as_ref().map_or(vec![0; 32], |log| log.value(0x0B, *pcr))).collect();
+        let values: Vec<Vec<u8>> = PCRS
+            .iter()
+            .map(|pcr| self.log.as_ref().map_or(vec![0; 32], |log| log.value(0x0B, *pcr)))
+            .collect();
         let parts: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
         let log = self.log.as_ref().map(|log| log.bytes.clone());
         let ak = Public::parse_tpm2b(&Area::new(tpm::AK, &self.key).public(&self.key)).unwrap();
         let binding = report_quote(&self.nonce_of_device, log.as_deref());
         let mut quote = Attest::quote(&ak, &tpm::selection(0x0B, &PCRS), &sha256(&parts), binding);
         apply(&self.change_quote, &mut quote);
-        let pcr_values = PCRS.iter().zip(values).map(|(index, value)| PcrValue { alg: 0x0B, index: *index, value: Bytes(value) });
+        let pcr_values = PCRS.iter().zip(values).map(|(index, value)| PcrValue {
+            alg: 0x0B,
+            index: *index,
+            value: Bytes(value),
+        });
         let mut evidence = Evidence {
             nonce: Bytes(self.nonce_of_device.clone()),
             quote: Some(quote.sign(&self.key)),
@@ -72,7 +78,8 @@ impl Report {
     }
 
     pub fn verify(&self) -> Result<Verified<Booted>, Refusal> {
-        let booted = BootedExpectation { reset_count_at_arming: self.reset_count_at_arming, digest: &self.digest };
+        let booted =
+            BootedExpectation { reset_count_at_arming: self.reset_count_at_arming, digest: &self.digest };
         let expected = Expected {
             ak_public: &self.ak,
             manufacturer: Some("IBM".parse().unwrap()),

@@ -68,7 +68,13 @@ impl TokenVector {
 
     pub fn m1(&self) -> Vec<u8> {
         let certificate = self.expired.as_ref().map(|(der, _)| der.as_slice());
-        let m1 = collect::start(TenantId::from("default"), "SN-1".into(), "board".into(), self.token_id.clone(), certificate);
+        let m1 = collect::start(
+            TenantId::from("default"),
+            "SN-1".into(),
+            "board".into(),
+            self.token_id.clone(),
+            certificate,
+        );
         let mut start: EnrollStart = serde_json::from_slice(&m1.unwrap()).unwrap();
         apply(&self.change_m1, &mut start);
         serde_json::to_vec(&start).unwrap()
@@ -84,7 +90,12 @@ impl TokenVector {
             tpm: None,
         };
         let nonce = Bytes(session.nonce.to_vec());
-        let mut challenge = EnrollChallenge { session: Bytes(vec![0x77; 60]), nonce, expires_at: session.expires_at, tpm: None };
+        let mut challenge = EnrollChallenge {
+            session: Bytes(vec![0x77; 60]),
+            nonce,
+            expires_at: session.expires_at,
+            tpm: None,
+        };
         apply(&self.change_m2, &mut challenge);
         apply(&self.change_session, &mut session);
         let m2 = serde_json::to_vec(&challenge).unwrap();
@@ -93,7 +104,10 @@ impl TokenVector {
             None => collect::proof(&m1, &m2, &csr, &self.token_of_device, &self.exporter_of_device),
             Some((_, key)) => {
                 let message = collect::recovery_message(&m1, &m2, &csr, &self.exporter_of_device);
-                assert_eq!(message, Transcript::new(&m1, &m2).recovery_message(&csr, &self.exporter_of_device));
+                assert_eq!(
+                    message,
+                    Transcript::new(&m1, &m2).recovery_message(&csr, &self.exporter_of_device)
+                );
                 collect::recovery_proof(&m1, &m2, &csr, key.sign(Hash::Sha256, &message))
             }
         };

@@ -3,10 +3,12 @@
 use super::key::{Hash, Key, sized};
 use holdfast_proto::Bytes;
 use holdfast_proto::enroll::Attestation;
-use holdfast_tpm::wire::{Attributes, PcrSelections, AlgId, Public, SubjectKey};
+use holdfast_tpm::wire::{AlgId, Attributes, PcrSelections, Public, SubjectKey};
 
-pub const BORN_HERE: u32 = Attributes::FIXED_TPM | Attributes::FIXED_PARENT | Attributes::SENSITIVE_DATA_ORIGIN;
-pub const AK: u32 = BORN_HERE | Attributes::USER_WITH_AUTH | Attributes::NO_DA | Attributes::RESTRICTED | Attributes::SIGN;
+pub const BORN_HERE: u32 =
+    Attributes::FIXED_TPM | Attributes::FIXED_PARENT | Attributes::SENSITIVE_DATA_ORIGIN;
+pub const AK: u32 =
+    BORN_HERE | Attributes::USER_WITH_AUTH | Attributes::NO_DA | Attributes::RESTRICTED | Attributes::SIGN;
 pub const DEVICE: u32 = BORN_HERE | Attributes::USER_WITH_AUTH | Attributes::NO_DA | Attributes::SIGN;
 
 /// A public area of a signing key, field by field.

@@ -7,7 +7,7 @@ use holdfast_trust::tuf::assignment::{self, Assignment};
 use holdfast_trust::tuf::release::{self, Release, ThisDevice};
 use holdfast_trust::tuf::store::DurableTrust;
 use holdfast_trust::tuf::time::WallClock;
-use holdfast_trust::tuf::{TufError, Trusted};
+use holdfast_trust::tuf::{Trusted, TufError};
 use serde_json::{Value, json};
 
 pub const DEVICE: &str = "dev-1";

@@ -93,7 +93,8 @@ impl Pair {
 
 fn pem_key(keytype: &str, scheme: &str, spki: &[u8]) -> Value {
     let base64 = base64::engine::general_purpose::STANDARD.encode(spki);
-    let lines: Vec<&str> = base64.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let lines: Vec<&str> =
+        base64.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
     let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"));
     json!({"keytype": keytype, "scheme": scheme, "keyval": {"public": pem}})
 }
@@ -213,7 +214,14 @@ impl Repo {
     }
 
     /// Delegates `paths` to a new role, or to an old one once more.
-    pub fn delegate(&mut self, from: &str, name: &str, paths: &[&str], terminating: bool, keys: (u64, &[Pair])) {
+    pub fn delegate(
+        &mut self,
+        from: &str,
+        name: &str,
+        paths: &[&str],
+        terminating: bool,
+        keys: (u64, &[Pair]),
+    ) {
         let (threshold, pairs) = keys;
         if !self.roles.contains_key(name) {
             self.role(name, "targets", 180, json!({"targets": {}}));

@@ -4,7 +4,10 @@ pub mod edge_secret;
 pub mod holdfast_site;
 pub mod roles;
 
-pub use edge_secret::{EdgeSecret, EdgeSecretSpec, EdgeSecretStatus, Item, Refresh, SourceStatus, SourceVersion, Target, TargetStatus};
+pub use edge_secret::{
+    EdgeSecret, EdgeSecretSpec, EdgeSecretStatus, Item, Refresh, SourceStatus, SourceVersion, Target,
+    TargetStatus,
+};
 pub use holdfast_site::{HoldfastSite, HoldfastSiteSpec, HoldfastSiteStatus, Trust};
 
 use kube::CustomResourceExt as _;
@@ -36,7 +39,10 @@ mod tests {
             let now = text(&list);
             if std::env::var_os("UPDATE_GOLDEN").is_some() {
                 std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-                #[expect(clippy::disallowed_methods, reason = "a golden file is rewritten by hand and read by git")]
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "a golden file is rewritten by hand and read by git"
+                )]
                 std::fs::write(&path, &now).unwrap();
             }
             let golden = std::fs::read_to_string(&path).unwrap_or_default();

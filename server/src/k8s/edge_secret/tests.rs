@@ -76,14 +76,20 @@ fn what_does_not_fit_is_said_without_the_value() {
 fn the_least_of_the_obligations_counts() {
     let with = |max_ttl_s, max_offline_s| Value { max_ttl_s, max_offline_s, ..value("a", 1, "x") };
     let items = [item("a", Some("k"), None), item("a", Some("l"), None), item("a", Some("m"), None)];
-    let made = desired(&items, &[with(Some(30), None), with(None, Some(600)), with(Some(20), Some(900))]).unwrap();
+    let made =
+        desired(&items, &[with(Some(30), None), with(None, Some(600)), with(Some(20), Some(900))]).unwrap();
     assert_eq!((made.max_ttl_s, made.source.max_offline_seconds), (Some(20), Some(600)));
 
     let spec = |interval_seconds: Option<i64>| EdgeSecretSpec {
         service_account_name: "s".into(),
         items: items.to_vec(),
         refresh: interval_seconds.map(|interval_seconds| Refresh { interval_seconds }),
-        target: Target { name: "t".into(), kind: "Opaque".into(), labels: BTreeMap::new(), annotations: BTreeMap::new() },
+        target: Target {
+            name: "t".into(),
+            kind: "Opaque".into(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+        },
         adopt: false,
     };
     assert_eq!(interval_s(&spec(None), None), 60);
@@ -114,7 +120,12 @@ fn synced(max_offline_seconds: Option<i64>) -> Outcome {
         max_offline_seconds,
         kept_until: None,
     };
-    let target = TargetStatus { name: "t".into(), uid: "u".into(), resource_version: "1".into(), keys: vec!["k".into()] };
+    let target = TargetStatus {
+        name: "t".into(),
+        uid: "u".into(),
+        resource_version: "1".into(),
+        keys: vec!["k".into()],
+    };
     Outcome::Synced { source, target }
 }
 
@@ -129,24 +140,42 @@ fn a_status_says_of_each_outcome_what_it_means() {
     assert_eq!(three(&good), ["Authorized=True Granted", "Synced=True Synced", "Ready=True Synced"]);
     assert_eq!(status(Some(&good), Some(1), &synced(None), 200), good, "nothing changed, nothing is written");
 
-    let denied = status(Some(&good), Some(1), &Outcome::Denied { reason: "NotGranted", message: message() }, 200);
-    assert_eq!(three(&denied), ["Authorized=False NotGranted", "Synced=False NotGranted", "Ready=False NotGranted"]);
+    let denied =
+        status(Some(&good), Some(1), &Outcome::Denied { reason: "NotGranted", message: message() }, 200);
+    assert_eq!(
+        three(&denied),
+        ["Authorized=False NotGranted", "Synced=False NotGranted", "Ready=False NotGranted"]
+    );
     assert!(denied.source.is_none() && denied.target.is_some());
 
-    let faulty = status(Some(&good), Some(1), &Outcome::Faulty { reason: "TargetExists", message: message() }, 200);
-    assert_eq!(three(&faulty), ["Authorized=True Granted", "Synced=False TargetExists", "Ready=False TargetExists"]);
+    let faulty =
+        status(Some(&good), Some(1), &Outcome::Faulty { reason: "TargetExists", message: message() }, 200);
+    assert_eq!(
+        three(&faulty),
+        ["Authorized=True Granted", "Synced=False TargetExists", "Ready=False TargetExists"]
+    );
 
     // What was good stays ready while nobody can be asked, or nobody can tell who reads.
     let gone = status(Some(&good), Some(1), &away(Some(900)), 200);
     assert_eq!(three(&gone), ["Authorized=True Granted", "Synced=False ServiceAway", "Ready=True Synced"]);
     assert_eq!(gone.source.unwrap().kept_until, Some(900));
-    let unproven = status(Some(&good), Some(1), &Outcome::Unproven { reason: "TokenRefused", message: message() }, 200);
-    assert_eq!(three(&unproven), ["Authorized=False TokenRefused", "Synced=False TokenRefused", "Ready=True Synced"]);
+    let unproven =
+        status(Some(&good), Some(1), &Outcome::Unproven { reason: "TokenRefused", message: message() }, 200);
+    assert_eq!(
+        three(&unproven),
+        ["Authorized=False TokenRefused", "Synced=False TokenRefused", "Ready=True Synced"]
+    );
 
     let never = status(None, Some(1), &away(None), 200);
-    assert_eq!(three(&never), ["Authorized=Unknown NotAskedYet", "Synced=False ServiceAway", "Ready=Unknown NotAskedYet"]);
+    assert_eq!(
+        three(&never),
+        ["Authorized=Unknown NotAskedYet", "Synced=False ServiceAway", "Ready=Unknown NotAskedYet"]
+    );
     let expired = status(Some(&good), Some(1), &Outcome::Expired { message: message() }, 200);
-    assert_eq!(three(&expired), ["Authorized=True Granted", "Synced=False KeptTooLong", "Ready=False KeptTooLong"]);
+    assert_eq!(
+        three(&expired),
+        ["Authorized=True Granted", "Synced=False KeptTooLong", "Ready=False KeptTooLong"]
+    );
 }
 
 #[test]

@@ -26,7 +26,12 @@ pub(crate) fn write_env(demo: &Path, plant: &Plant) -> anyhow::Result<()> {
 }
 
 /// What `make demo-stop` ends: the machines before what they speak to.
-pub(crate) fn write_pids(demo: &Path, plant: &mut Plant, devices: &[Device], lives: &[Life]) -> anyhow::Result<()> {
+pub(crate) fn write_pids(
+    demo: &Path,
+    plant: &mut Plant,
+    devices: &[Device],
+    lives: &[Life],
+) -> anyhow::Result<()> {
     let mut pids: Vec<u32> = lives.iter().map(Life::pid).collect();
     pids.push(plant.service().pid());
     pids.extend(devices.iter().filter_map(|device| device.tpm.as_ref()?.pid()));

@@ -24,8 +24,18 @@ fn configuration(number: usize) -> String {
 }
 
 /// Makes the devices, claims them, and lets them enrol.
-pub(crate) fn enrol(plant: &Plant, count: usize, image: &Path, report: &mut Report) -> anyhow::Result<Vec<Device>> {
-    say("line", &format!("manufacturing {count} devices, each with a software TPM of its own and release 1 in slot a"));
+pub(crate) fn enrol(
+    plant: &Plant,
+    count: usize,
+    image: &Path,
+    report: &mut Report,
+) -> anyhow::Result<Vec<Device>> {
+    say(
+        "line",
+        &format!(
+            "manufacturing {count} devices, each with a software TPM of its own and release 1 in slot a"
+        ),
+    );
     plant.trust_maker()?;
     let manifest = plant.desk().join(format!("published/files/products/{HARDWARE}/1.json"));
     let mut devices = Vec::new();
@@ -35,15 +45,26 @@ pub(crate) fn enrol(plant: &Plant, count: usize, image: &Path, report: &mut Repo
         let record = manufacture(&device, &manifest)?;
         // `site` would be a fact of the record and not this label.
         let plant_of = if number % 2 == 1 { "plant=a" } else { "plant=b" };
-        let args = ["device", "register", &record, "--label", &format!("hardware={HARDWARE}"), "--label", plant_of];
+        let args =
+            ["device", "register", &record, "--label", &format!("hardware={HARDWARE}"), "--label", plant_of];
         plant.well("operator", &args)?;
         devices.push(device);
     }
     let claimed = plant.json("viewer", &["device", "list"])?;
-    done(&format!("{} devices made and claimed by serial and endorsement key", claimed.as_array().map_or(0, Vec::len)));
+    done(&format!(
+        "{} devices made and claimed by serial and endorsement key",
+        claimed.as_array().map_or(0, Vec::len)
+    ));
 
     let mut impostor = devices.pop().context("no device")?;
-    say("enrol", &format!("{} devices prove themselves; {} holds an imported software key", devices.len(), impostor.serial));
+    say(
+        "enrol",
+        &format!(
+            "{} devices prove themselves; {} holds an imported software key",
+            devices.len(),
+            impostor.serial
+        ),
+    );
     for device in &devices {
         device.run(&["boot"])?.well(&["boot", &device.serial])?;
         device.run(&["enroll"])?.well(&["enroll", &device.serial])?;
@@ -52,7 +73,12 @@ pub(crate) fn enrol(plant: &Plant, count: usize, image: &Path, report: &mut Repo
     for device in &devices {
         let shown = plant.json("viewer", &["device", "show", &device.id()?])?;
         ensure!(shown["state"] == "ACTIVE", "{} is {}", device.serial, shown["state"]);
-        done(&format!("{} is ACTIVE, tier {} ({} root)", device.serial, text(&shown["tier"]), text(&shown["root_class"])));
+        done(&format!(
+            "{} is ACTIVE, tier {} ({} root)",
+            device.serial,
+            text(&shown["tier"]),
+            text(&shown["root_class"])
+        ));
     }
     Ok(devices)
 }

@@ -92,7 +92,8 @@ fn run(flags: &Flags) -> anyhow::Result<()> {
     let devices = line::enrol(&plant, flags.devices, &one, &mut report)?;
     secrets::hand_out(&plant, &devices, &mut report)?;
 
-    let lives = devices.iter().map(|device| device.switch_on(lifetime)).collect::<anyhow::Result<Vec<Life>>>()?;
+    let lives =
+        devices.iter().map(|device| device.switch_on(lifetime)).collect::<anyhow::Result<Vec<Life>>>()?;
     updates::publish(&plant, 2, &two, Some(2))?;
     updates::good(&plant, &devices, &lives, &mut report)?;
     updates::publish(&plant, 3, &three, None)?;
@@ -108,7 +109,9 @@ fn run(flags: &Flags) -> anyhow::Result<()> {
     println!("(The web console comes later.)");
     if flags.keep {
         keep::write_pids(&demo, &mut plant, &devices, &lives)?;
-        println!("It keeps running: `source .demo/env`, then `holdfast --as viewer device list`. End it with `make demo-stop`.");
+        println!(
+            "It keeps running: `source .demo/env`, then `holdfast --as viewer device list`. End it with `make demo-stop`."
+        );
         return Ok(());
     }
     lives.into_iter().try_for_each(Life::switch_off)

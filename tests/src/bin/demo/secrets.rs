@@ -14,14 +14,22 @@ pub(crate) fn hand_out(plant: &Plant, devices: &[Device], report: &mut Report) -
     plant.holdfast_with("secret-writer", &put, b"correct horse battery staple")?.well(&put)?;
     let propose = ["grant", "propose", PATH, "--devices", "plant=a", "--min-tier", "T4"];
     let grant = plant.json("grant-admin", &propose)?;
-    plant.well("grant-approver", &["grant", "approve", grant["id"].as_str().context("the grant has no id")?])?;
+    plant.well(
+        "grant-approver",
+        &["grant", "approve", grant["id"].as_str().context("the grant has no id")?],
+    )?;
     for device in &devices[..2] {
         let said = device.run(&["secret", PATH])?;
         let allowed = said.status == 0;
-        ensure!(allowed == (said.out == "correct horse battery staple"), "{} read another value", device.serial);
+        ensure!(
+            allowed == (said.out == "correct horse battery staple"),
+            "{} read another value",
+            device.serial
+        );
         let told = plant.json("grant-admin", &["explain", PATH, "--device", &device.id()?])?;
         ensure!(told["allow"] == json!(allowed), "the explanation and the answer differ: {told}");
-        let facts = json!({"device": device.id()?, "path": PATH, "allowed": allowed, "reason": told["reason"]});
+        let facts =
+            json!({"device": device.id()?, "path": PATH, "allowed": allowed, "reason": told["reason"]});
         report.secrets.push(facts);
         let word = if allowed { "may read it" } else { "may not" };
         done(&format!("{} {word}: {}", device.serial, text(&told["reason"])));

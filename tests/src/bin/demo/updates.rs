@@ -48,7 +48,12 @@ fn image(folder: &Path, release: usize) -> anyhow::Result<PathBuf> {
 }
 
 /// Drafts, signs and publishes a release of the demonstration.
-pub(crate) fn publish(plant: &Plant, release: usize, image: &Path, counter: Option<u64>) -> anyhow::Result<()> {
+pub(crate) fn publish(
+    plant: &Plant,
+    release: usize,
+    image: &Path,
+    counter: Option<u64>,
+) -> anyhow::Result<()> {
     let name = release.to_string();
     let new = NewRelease {
         hardware: HARDWARE,
@@ -64,7 +69,12 @@ pub(crate) fn publish(plant: &Plant, release: usize, image: &Path, counter: Opti
 }
 
 /// Release 2 to everybody: one device, then the rest; the power of device 2 is cut while it downloads.
-pub(crate) fn good(plant: &Plant, devices: &[Device], lives: &[Life], report: &mut Report) -> anyhow::Result<()> {
+pub(crate) fn good(
+    plant: &Plant,
+    devices: &[Device],
+    lives: &[Life],
+    report: &mut Report,
+) -> anyhow::Result<()> {
     say("update", "release 1 to 2 by delta: one device first, then the rest");
     // A delta is built from what devices say that they run.
     for device in devices {
@@ -118,7 +128,8 @@ pub(crate) fn bad(plant: &Plant, devices: &[Device], report: &mut Report) -> any
 
 /// Drafts and starts a rollout of one device, then the rest.
 fn start(plant: &Plant, release: &str) -> anyhow::Result<String> {
-    let drafted = ["rollout", "plan", "--hardware", HARDWARE, "--release", release, "--phase", "1", "--phase", "rest"];
+    let drafted =
+        ["rollout", "plan", "--hardware", HARDWARE, "--release", release, "--phase", "1", "--phase", "rest"];
     let drafted = plant.json("release-manager", &drafted)?;
     let id = drafted["id"].as_str().context("the rollout has no id")?;
     plant.well("operator", &["rollout", "start", "--id", id])?;

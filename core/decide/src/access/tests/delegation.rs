@@ -68,7 +68,10 @@ fn who_may_not_bind_is_told_so_before_what_he_holds() {
         assert!(matches!(refused, Err(DelegationError::NotAllowed(_))), "{role}: {refused:?}");
     }
     let barred = Operator { standing: Standing::Revoked, ..user("one", &[(Role::TenantAdmin, acme())]) };
-    assert_eq!(may_bind(&barred, &[bind(Role::Viewer, acme())]), Err(DelegationError::NotAllowed("revoked".into())));
+    assert_eq!(
+        may_bind(&barred, &[bind(Role::Viewer, acme())]),
+        Err(DelegationError::NotAllowed("revoked".into()))
+    );
     let device = Actor::Device(device("d1", &[]));
     let wanted = [bind(Role::Viewer, acme())];
     assert!(super::may_bind(&none(), &device, &tenant("acme"), &wanted, NOW).is_err());
@@ -87,13 +90,23 @@ fn the_count_of_bindings_is_bounded_on_both_sides() {
 fn a_token_does_not_outlive_its_maker() {
     let mint = |own: Option<i64>, end: Option<i64>| {
         let maker = Operator { expires_at: own, ..user("admin", &[(Role::TenantAdmin, acme())]) };
-        may_mint(&none(), &Actor::ServiceToken(maker), &tenant("acme"), &[bind(Role::Viewer, acme())], end, NOW)
+        may_mint(
+            &none(),
+            &Actor::ServiceToken(maker),
+            &tenant("acme"),
+            &[bind(Role::Viewer, acme())],
+            end,
+            NOW,
+        )
     };
     let end = NOW + 100;
     assert_eq!(mint(None, None), Ok(()));
     assert_eq!(mint(None, Some(end)), Ok(()));
     assert_eq!(mint(Some(end), Some(end)), Ok(()));
-    assert_eq!(mint(Some(end), Some(end + 1)), Err(DelegationError::Outlives { wanted: Some(end + 1), own: end }));
+    assert_eq!(
+        mint(Some(end), Some(end + 1)),
+        Err(DelegationError::Outlives { wanted: Some(end + 1), own: end })
+    );
     assert_eq!(mint(Some(end), None), Err(DelegationError::Outlives { wanted: None, own: end }));
 }
 

@@ -34,8 +34,10 @@ fn the_matrix_is_the_golden_file() {
     for resource in Resource::ALL {
         for action in Action::ALL {
             pairs += 1;
-            let cells: Vec<bool> =
-                Role::ALL.iter().map(|role| may(*role, usual_scope(*role), *resource, *action, None)).collect();
+            let cells: Vec<bool> = Role::ALL
+                .iter()
+                .map(|role| may(*role, usual_scope(*role), *resource, *action, None))
+                .collect();
             let shown = *action == Action::ReadValue && *resource == Resource::Secrets;
             if !cells.contains(&true) {
                 nobody += 1;
@@ -55,8 +57,11 @@ fn the_matrix_is_the_golden_file() {
 /// How far a binding reaches: viewer reading devices, operator quarantining.
 fn scopes() -> String {
     let mut text = String::from("\nHow far a binding of `operator` reaches (devices quarantine):\n\n");
-    let bindings =
-        [("installation", Scope::Installation), ("tenant acme", acme()), ("site acme/berlin", site("berlin"))];
+    let bindings = [
+        ("installation", Scope::Installation),
+        ("tenant acme", acme()),
+        ("site acme/berlin", site("berlin")),
+    ];
     let things = [
         ("of acme", "acme", None),
         ("of acme at berlin", "acme", Some("berlin")),
@@ -69,7 +74,8 @@ fn scopes() -> String {
             let actor = actor_with(Role::Operator, scope.clone());
             let decision = operate(&actor, &tenant(owner), Resource::Devices, Action::Quarantine, at);
             let word = if decision.allow { "allowed" } else { "refused" };
-            writeln!(text, "bound at {bound:<16}  a device {thing:<18}  {word}: {}", decision.reason.code()).unwrap();
+            writeln!(text, "bound at {bound:<16}  a device {thing:<18}  {word}: {}", decision.reason.code())
+                .unwrap();
         }
     }
     text
@@ -112,7 +118,9 @@ fn nobody_reads_a_value_by_a_role() {
             assert_eq!((decision.allow, decision.reason), (false, Reason::NoGrant), "{role}");
         }
     }
-    for actor in [Actor::Controller(controller()), Actor::Gateway(SiteActor { cluster: None, ..controller() })] {
+    for actor in
+        [Actor::Controller(controller()), Actor::Gateway(SiteActor { cluster: None, ..controller() })]
+    {
         assert!(!read(&grants, &actor, &path("a/b")).allow, "{}", actor.kind());
     }
 }
@@ -128,9 +136,12 @@ fn an_administrator_holds_no_role_that_touches_secrets_or_keys() {
     for one in Role::ALL {
         for other in Role::ALL.iter().filter(|other| *other != one) {
             let wanted = match one {
-                Role::TenantAdmin => [Role::Viewer, Role::Operator, Role::ReleaseManager, Role::Auditor].contains(other),
+                Role::TenantAdmin => {
+                    [Role::Viewer, Role::Operator, Role::ReleaseManager, Role::Auditor].contains(other)
+                }
                 Role::InstallationAdmin => {
-                    [Role::TenantAdmin, Role::Viewer, Role::Operator, Role::ReleaseManager, Role::Auditor].contains(other)
+                    [Role::TenantAdmin, Role::Viewer, Role::Operator, Role::ReleaseManager, Role::Auditor]
+                        .contains(other)
                 }
                 _ => false,
             };
@@ -154,7 +165,10 @@ fn words_are_read_back_and_no_other_is() {
     for verb in [Verb::Read, Verb::Watch, Verb::Issue] {
         assert_eq!(Verb::parse(verb.as_str()), Some(verb));
     }
-    assert_eq!((Role::parse("root"), Resource::parse(""), Action::parse("READ"), Verb::parse("write")), (None, None, None, None));
+    assert_eq!(
+        (Role::parse("root"), Resource::parse(""), Action::parse("READ"), Verb::parse("write")),
+        (None, None, None, None)
+    );
 }
 
 #[test]

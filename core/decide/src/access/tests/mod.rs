@@ -30,7 +30,10 @@ pub(crate) fn user(principal: &str, bindings: &[(Role, Scope)]) -> Operator {
     Operator {
         principal: principal.to_owned(),
         tenant: Some(tenant("acme")),
-        bindings: bindings.iter().map(|(role, scope)| Binding { role: *role, scope: scope.clone() }).collect(),
+        bindings: bindings
+            .iter()
+            .map(|(role, scope)| Binding { role: *role, scope: scope.clone() })
+            .collect(),
         standing: Standing::Good,
         expires_at: None,
     }
@@ -95,7 +98,13 @@ pub(crate) fn of_web() -> Subject {
 
 pub(crate) fn proposal(effect: Effect, subject: Subject, resource: &str) -> ProposeGrant {
     let verbs = vec!["read".to_owned()];
-    ProposeGrant { effect, subject, resource: resource.to_owned(), verbs, constraints: Constraints::default() }
+    ProposeGrant {
+        effect,
+        subject,
+        resource: resource.to_owned(),
+        verbs,
+        constraints: Constraints::default(),
+    }
 }
 
 pub(crate) fn grant(id: &str, proposal: &ProposeGrant) -> Grant {
@@ -123,12 +132,24 @@ pub(crate) fn read(policy: &Compiled, actor: &Actor, path: &SecretPath) -> Decis
     read_version(policy, actor, path, Some(1), NOW)
 }
 
-pub(crate) fn read_version(policy: &Compiled, actor: &Actor, path: &SecretPath, version: Option<u64>, now: i64) -> Decision {
+pub(crate) fn read_version(
+    policy: &Compiled,
+    actor: &Actor,
+    path: &SecretPath,
+    version: Option<u64>,
+    now: i64,
+) -> Decision {
     let (acme, target) = (tenant("acme"), Target::Value { path, verb: Verb::Read, version });
     allow(policy, &Request { actor, tenant: &acme, target }, now)
 }
 
-pub(crate) fn operate(actor: &Actor, tenant: &TenantId, resource: Resource, action: Action, site: Option<&str>) -> Decision {
+pub(crate) fn operate(
+    actor: &Actor,
+    tenant: &TenantId,
+    resource: Resource,
+    action: Action,
+    site: Option<&str>,
+) -> Decision {
     let target = Target::Operate { resource, action, site };
     allow(&Compiled::empty(tenant.clone()), &Request { actor, tenant, target }, NOW)
 }

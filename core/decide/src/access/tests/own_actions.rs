@@ -51,7 +51,11 @@ fn house(roles: &[Role]) -> House {
         // Another's proposal waits: approving it is the work of an approver, and widens by two persons.
         proposed: Vec::new(),
         withdrawing: Vec::new(),
-        devices: vec![device("d1", &[("ring", "plain"), ("model", "hub")]), device("d2", &[("ring", "lab")]), suspended],
+        devices: vec![
+            device("d1", &[("ring", "plain"), ("model", "hub")]),
+            device("d2", &[("ring", "lab")]),
+            suspended,
+        ],
         own: user(AUTHOR, &bindings),
         next: 0,
     }
@@ -136,7 +140,9 @@ impl House {
                 self.change(0, DeviceActor { labels, ..self.devices[0].clone() });
             }
             Act::UnlabelLab => self.change(1, DeviceActor { labels: labels(&[]), ..self.devices[1].clone() }),
-            Act::MoveDevice => self.change(0, DeviceActor { site: Some("bonn".into()), ..self.devices[0].clone() }),
+            Act::MoveDevice => {
+                self.change(0, DeviceActor { site: Some("bonn".into()), ..self.devices[0].clone() })
+            }
             // Lifting a quarantine gives back what was granted before: no act of widening, so its set is not
             // compared (`operator` is trusted with that); the record stays suspended here for the others.
             Act::ReleaseQuarantine => {
@@ -231,7 +237,8 @@ fn two_persons_do_widen_it() {
 
 #[test]
 fn devices_and_workloads_change_nothing_at_all() {
-    let acts = [Action::Create, Action::Update, Action::Approve, Action::Release, Action::Withdraw, Action::Rotate];
+    let acts =
+        [Action::Create, Action::Update, Action::Approve, Action::Release, Action::Withdraw, Action::Rotate];
     let actors = [
         Actor::Device(device("d1", &[])),
         Actor::Workload(workload()),

@@ -5,10 +5,22 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 const RESOURCES: &[&str] = &[
-    "a/b", "a/*", "a/**", "*/b", "*/*", "b/**", "${device_id}/**", "s-${site}/b", "a/${device_id}", "*/${site}", "a/*/**",
+    "a/b",
+    "a/*",
+    "a/**",
+    "*/b",
+    "*/*",
+    "b/**",
+    "${device_id}/**",
+    "s-${site}/b",
+    "a/${device_id}",
+    "*/${site}",
+    "a/*/**",
 ];
-const PATHS: &[&str] = &["a/b", "a/d1", "a/berlin", "b/b", "b/c/d", "d1/x", "d2/x", "s-berlin/b", "s-bonn/b", "a/b/c", "a"];
-const SELECTORS: &[&str] = &["", "ring=canary", "ring!=canary", "id=d1", "id in (d1,d2)", "site=berlin", "!ring", "id=d2,ring=lab"];
+const PATHS: &[&str] =
+    &["a/b", "a/d1", "a/berlin", "b/b", "b/c/d", "d1/x", "d2/x", "s-berlin/b", "s-bonn/b", "a/b/c", "a"];
+const SELECTORS: &[&str] =
+    &["", "ring=canary", "ring!=canary", "id=d1", "id in (d1,d2)", "site=berlin", "!ring", "id=d2,ring=lab"];
 
 fn subject() -> impl Strategy<Value = Subject> {
     prop_oneof![4 => select(SELECTORS).prop_map(of_devices), 1 => Just(of_web())]
@@ -18,20 +30,26 @@ fn constraints() -> impl Strategy<Value = Constraints> {
     let tier = proptest::option::of(select(&[Tier::T0, Tier::T2, Tier::T4][..]));
     let versions = proptest::option::of(proptest::collection::vec(1_u64..4, 1..3));
     let span = (proptest::option::of(NOW - 2..NOW + 2), proptest::option::of(1_i64..4));
-    (tier, versions, span, proptest::option::of(1_u64..9)).prop_map(|(min_tier, versions, (not_before, length), max_ttl_s)| {
-        let not_after = length.map(|length| not_before.unwrap_or(NOW - 2) + length);
-        Constraints { min_tier, versions, not_before, not_after, max_ttl_s, max_offline_s: max_ttl_s }
-    })
+    (tier, versions, span, proptest::option::of(1_u64..9)).prop_map(
+        |(min_tier, versions, (not_before, length), max_ttl_s)| {
+            let not_after = length.map(|length| not_before.unwrap_or(NOW - 2) + length);
+            Constraints { min_tier, versions, not_before, not_after, max_ttl_s, max_offline_s: max_ttl_s }
+        },
+    )
 }
 
 fn proposals(effect: Effect) -> impl Strategy<Value = ProposeGrant> {
     let verbs = proptest::sample::subsequence(vec!["read", "watch", "issue"], 1..=3);
-    (subject(), select(RESOURCES), verbs, constraints()).prop_filter_map("variables of its subject", move |(subject, resource, verbs, limits)| {
-        let constraints = if effect == Effect::Deny { Constraints::default() } else { limits };
-        let verbs = verbs.into_iter().map(str::to_owned).collect();
-        let proposal = ProposeGrant { effect, subject, resource: resource.to_owned(), verbs, constraints };
-        Grant::parse(GrantId::from("x"), &proposal).is_ok().then_some(proposal)
-    })
+    (subject(), select(RESOURCES), verbs, constraints()).prop_filter_map(
+        "variables of its subject",
+        move |(subject, resource, verbs, limits)| {
+            let constraints = if effect == Effect::Deny { Constraints::default() } else { limits };
+            let verbs = verbs.into_iter().map(str::to_owned).collect();
+            let proposal =
+                ProposeGrant { effect, subject, resource: resource.to_owned(), verbs, constraints };
+            Grant::parse(GrantId::from("x"), &proposal).is_ok().then_some(proposal)
+        },
+    )
 }
 
 fn grants(effect: Effect, prefix: &'static str) -> impl Strategy<Value = Vec<Grant>> {
@@ -52,12 +70,19 @@ fn operators() -> impl Strategy<Value = Operator> {
     let scope = prop_oneof![
         Just(Scope::Installation),
         tenants().prop_map(Scope::Tenant),
-        (tenants(), select(&["berlin", "bonn"][..])).prop_map(|(tenant, site)| Scope::Site { tenant, site: site.into() }),
+        (tenants(), select(&["berlin", "bonn"][..]))
+            .prop_map(|(tenant, site)| Scope::Site { tenant, site: site.into() }),
     ];
     let binding = (select(Role::ALL), scope).prop_map(|(role, scope)| Binding { role, scope });
-    (proptest::option::of(tenants()), proptest::collection::vec(binding, 0..4), standing()).prop_map(|(tenant, bindings, standing)| {
-        Operator { principal: "one".into(), tenant, bindings, standing, expires_at: None }
-    })
+    (proptest::option::of(tenants()), proptest::collection::vec(binding, 0..4), standing()).prop_map(
+        |(tenant, bindings, standing)| Operator {
+            principal: "one".into(),
+            tenant,
+            bindings,
+            standing,
+            expires_at: None,
+        },
+    )
 }
 
 fn devices() -> impl Strategy<Value = DeviceActor> {
@@ -79,7 +104,9 @@ fn devices() -> impl Strategy<Value = DeviceActor> {
 }
 
 fn actors() -> impl Strategy<Value = Actor> {
-    let site_actor = || (tenants(), standing()).prop_map(|(tenant, standing)| SiteActor { tenant, standing, ..controller() });
+    let site_actor = || {
+        (tenants(), standing()).prop_map(|(tenant, standing)| SiteActor { tenant, standing, ..controller() })
+    };
     prop_oneof![
         4 => devices().prop_map(Actor::Device),
         2 => (tenants(), site_actor()).prop_map(|(tenant, by)| {
@@ -114,10 +141,18 @@ impl Question {
 }
 
 fn questions() -> impl Strategy<Value = Question> {
-    let operate = prop_oneof![3 => Just(None), 1 => (select(Resource::ALL), select(Action::ALL)).prop_map(Some)];
+    let operate =
+        prop_oneof![3 => Just(None), 1 => (select(Resource::ALL), select(Action::ALL)).prop_map(Some)];
     let verb = select(&[Verb::Read, Verb::Watch, Verb::Issue][..]);
     (actors(), tenants(), select(PATHS), operate, verb, proptest::option::of(1_u64..4)).prop_map(
-        |(actor, tenant, text, operate, verb, version)| Question { actor, tenant, path: path(text), operate, verb, version },
+        |(actor, tenant, text, operate, verb, version)| Question {
+            actor,
+            tenant,
+            path: path(text),
+            operate,
+            verb,
+            version,
+        },
     )
 }
 

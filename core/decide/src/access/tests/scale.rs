@@ -6,11 +6,19 @@ use super::*;
 fn ten_thousand() -> Compiled {
     let mut grants = Vec::new();
     for n in 0..7000 {
-        grants.push(allow_read(&format!("d{n}"), of_devices(&format!("id=d{n}")), &format!("devices/d{n}/**")));
+        grants.push(allow_read(
+            &format!("d{n}"),
+            of_devices(&format!("id=d{n}")),
+            &format!("devices/d{n}/**"),
+        ));
     }
     for n in 0..2000 {
         let selector = format!("site=s{},model=m{}", n / 20, n % 20);
-        grants.push(allow_read(&format!("s{n}"), of_devices(&selector), &format!("sites/s{}/m{}/*", n / 20, n % 20)));
+        grants.push(allow_read(
+            &format!("s{n}"),
+            of_devices(&selector),
+            &format!("sites/s{}/m{}/*", n / 20, n % 20),
+        ));
     }
     for n in 0..900 {
         let subject = Subject::Workload {

@@ -34,7 +34,10 @@ fn state_bars_a_device_before_anything_else() {
         (DeviceActor { state: DeviceState::Scrapped, ..good.clone() }, "retired"),
         (DeviceActor { id: "..".into(), ..good.clone() }, "malformed-actor"),
         (DeviceActor { site: Some("a/b".into()), ..good.clone() }, "malformed-actor"),
-        (DeviceActor { certificate: Standing::Revoked, state: DeviceState::Retired, ..good.clone() }, "revoked"),
+        (
+            DeviceActor { certificate: Standing::Revoked, state: DeviceState::Retired, ..good.clone() },
+            "revoked",
+        ),
         (DeviceActor { site: None, ..good }, "allowed-by-grant"),
     ];
     for (actor, code) in rows {
@@ -129,7 +132,8 @@ fn a_grant_for_one_workload_speaks_of_no_other() {
     let grants = policy(vec![allow_read("web", of_web(), "a/**")]);
     let elsewhere = |site: &str, cluster: &str, namespace: &str, account: &str| {
         let (site, cluster) = (site.to_owned(), cluster.to_owned());
-        let channel = Channel::Pinned { tenant: tenant("acme"), site: site.clone(), cluster: cluster.clone() };
+        let channel =
+            Channel::Pinned { tenant: tenant("acme"), site: site.clone(), cluster: cluster.clone() };
         let (namespace, service_account) = (namespace.to_owned(), account.to_owned());
         Actor::Workload(WorkloadActor { site, cluster, namespace, service_account, channel, ..workload() })
     };
@@ -170,7 +174,13 @@ fn the_tenant_is_asked_of_policy_actor_and_thing() {
         (of_none(super::acme()), "allowed-by-role"),
         (of_none(Scope::Tenant(other.clone())), "foreign-tenant"),
         (of_none(site("berlin")), "no-role"),
-        (Actor::User(Operator { tenant: Some(other), ..user("one", &[(Role::Viewer, Scope::Installation)]) }), "foreign-tenant"),
+        (
+            Actor::User(Operator {
+                tenant: Some(other),
+                ..user("one", &[(Role::Viewer, Scope::Installation)])
+            }),
+            "foreign-tenant",
+        ),
     ] {
         let decision = super::operate(&actor, &acme, Resource::Devices, Action::Read, None);
         assert_eq!(decision.reason.code(), wanted, "{actor:?}");
@@ -214,7 +224,13 @@ fn a_verb_gives_itself_alone() {
 fn constraints_hold_to_their_edges() {
     let actor = |tier| Actor::Device(DeviceActor { tier, ..device("d1", &[]) });
     let ask = |constraints: Constraints, tier, version, now| {
-        let decision = read_version(&policy(vec![bounded("g", "a/b", constraints)]), &actor(tier), &path("a/b"), version, now);
+        let decision = read_version(
+            &policy(vec![bounded("g", "a/b", constraints)]),
+            &actor(tier),
+            &path("a/b"),
+            version,
+            now,
+        );
         assert_eq!(decision.allow, decision.matched == [GrantId::from("g")]);
         decision.reason.code()
     };
@@ -254,7 +270,11 @@ fn each_allow_stands_alone_and_what_first_failed_is_said() {
     assert_eq!((decision.allow, decision.reason), (false, wanted));
     // One that holds is enough, wherever it stands; those that do not hold oblige to nothing.
     let tight = Constraints { max_ttl_s: Some(1), ..t4 };
-    let grants = policy(vec![bounded("a", "a/b", tight), bounded("b", "a/b", old), bounded("c", "a/b", Constraints::default())]);
+    let grants = policy(vec![
+        bounded("a", "a/b", tight),
+        bounded("b", "a/b", old),
+        bounded("c", "a/b", Constraints::default()),
+    ]);
     let decision = read(&grants, &weak, &path("a/b"));
     assert_eq!((decision.allow, decision.reason), (true, Reason::AllowedByGrant));
     assert_eq!(decision.matched, [GrantId::from("c")]);
@@ -277,7 +297,10 @@ fn obligations_are_the_least_of_all_that_match_and_end_with_the_grant() {
     };
     assert_eq!(ask(vec![limits(None, None, None)]), (None, None));
     assert_eq!(ask(vec![limits(Some(60), None, None)]), (Some(60), None));
-    assert_eq!(ask(vec![limits(Some(60), Some(9), None), limits(Some(30), Some(10), None)]), (Some(30), Some(9)));
+    assert_eq!(
+        ask(vec![limits(Some(60), Some(9), None), limits(Some(30), Some(10), None)]),
+        (Some(30), Some(9))
+    );
     assert_eq!(ask(vec![limits(Some(60), None, None), limits(None, Some(7), None)]), (Some(60), Some(7)));
     assert_eq!(ask(vec![limits(Some(60), Some(100), Some(NOW + 50))]), (Some(50), Some(50)));
     assert_eq!(ask(vec![limits(Some(10), None, Some(NOW + 50))]), (Some(10), Some(50)));
@@ -292,7 +315,10 @@ fn id_and_site_are_facts_of_the_record_whatever_the_labels_say() {
     assert_eq!(liar.label("absent"), None);
     let homeless = DeviceActor { site: None, ..liar };
     assert_eq!(homeless.label("site"), None);
-    let grants = policy(vec![allow_read("g", of_devices("id=d2"), "a/**"), allow_read("h", of_devices("site=bonn"), "a/**")]);
+    let grants = policy(vec![
+        allow_read("g", of_devices("id=d2"), "a/**"),
+        allow_read("h", of_devices("site=bonn"), "a/**"),
+    ]);
     assert_eq!(read(&grants, &Actor::Device(homeless), &path("a/b")).reason, Reason::NoGrant);
 }
 
@@ -330,7 +356,8 @@ fn an_explanation_tells_the_walk_and_decides_alike() {
         deny_read("never", of_devices("ring=lab"), "a/**"),
         allow_read("web", of_web(), "a/b"),
     ]);
-    let weak = |labels: &[(&str, &str)]| Actor::Device(DeviceActor { tier: Tier::T0, ..device("d1", labels) });
+    let weak =
+        |labels: &[(&str, &str)]| Actor::Device(DeviceActor { tier: Tier::T0, ..device("d1", labels) });
     let (acme, other) = (tenant("acme"), tenant("other"));
     let viewer = Actor::User(user("one", &[(Role::Viewer, super::acme())]));
     let (secret, beside) = (path("a/b"), path("b/a"));
@@ -344,7 +371,12 @@ fn an_explanation_tells_the_walk_and_decides_alike() {
         ("a device of the lab reads a/b", weak(&[("ring", "lab"), ("note", "x")]), &acme, value(&secret)),
         ("a canary reads b/a", weak(&[("ring", "canary")]), &acme, value(&beside)),
         ("a canary reads another tenant's", weak(&[("ring", "canary")]), &other, value(&secret)),
-        ("a retired device reads a/b", Actor::Device(DeviceActor { state: DeviceState::Retired, ..device("d1", &[]) }), &acme, value(&secret)),
+        (
+            "a retired device reads a/b",
+            Actor::Device(DeviceActor { state: DeviceState::Retired, ..device("d1", &[]) }),
+            &acme,
+            value(&secret),
+        ),
         ("a viewer reads devices", viewer.clone(), &acme, operate(Action::Read)),
         ("a viewer scraps a device", viewer, &acme, operate(Action::Scrap)),
     ];
@@ -372,7 +404,10 @@ fn what_widens_is_said() {
     let grants = policy(vec![
         allow_read("canary", of_devices("ring=canary"), "a/b"),
         allow_read("own", of_devices("model=hub"), "devices/${device_id}/x"),
-        grant("strong", &ProposeGrant { constraints: t3, ..proposal(Effect::Allow, of_devices("model=hub"), "b/c") }),
+        grant(
+            "strong",
+            &ProposeGrant { constraints: t3, ..proposal(Effect::Allow, of_devices("model=hub"), "b/c") },
+        ),
         deny_read("lab", of_devices("ring=lab"), "a/**"),
         deny_read("site", of_devices("model=hub"), "sites/${site}/x"),
         allow_read("web", of_web(), "a/b"),
@@ -422,7 +457,8 @@ fn codes_are_stable_and_told_apart() {
         (Reason::NotYet { grant: g(), not_before: 1 }, "grant-not-yet-valid"),
         (Reason::NoLonger { grant: g(), not_after: 1 }, "grant-no-longer-valid"),
     ];
-    let mut codes: Vec<&str> = reasons.iter().map(|(reason, code)| (assert_eq!(reason.code(), *code), *code).1).collect();
+    let mut codes: Vec<&str> =
+        reasons.iter().map(|(reason, code)| (assert_eq!(reason.code(), *code), *code).1).collect();
     codes.sort_unstable();
     codes.dedup();
     assert_eq!(codes.len(), reasons.len());

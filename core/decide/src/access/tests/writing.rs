@@ -31,19 +31,36 @@ fn each_fault_of_a_proposal_is_named() {
         namespace: namespace.into(),
         service_account: account.into(),
     };
-    let verbs = |words: &[&str]| ProposeGrant { verbs: words.iter().map(|w| (*w).to_owned()).collect(), ..base() };
+    let verbs =
+        |words: &[&str]| ProposeGrant { verbs: words.iter().map(|w| (*w).to_owned()).collect(), ..base() };
     let constrained = |effect, constraints| ProposeGrant { effect, constraints, ..base() };
-    let span = |from, to| Constraints { not_before: Some(from), not_after: Some(to), ..Constraints::default() };
+    let span =
+        |from, to| Constraints { not_before: Some(from), not_after: Some(to), ..Constraints::default() };
     let versions = |count: usize| Constraints { versions: Some(vec![1; count]), ..Constraints::default() };
     for (proposal, wanted) in [
-        (ProposeGrant { resource: "*/**".into(), ..base() }, "the resource is no path pattern: the pattern would match every path"),
+        (
+            ProposeGrant { resource: "*/**".into(), ..base() },
+            "the resource is no path pattern: the pattern would match every path",
+        ),
         (ProposeGrant { resource: "a/../b".into(), ..base() }, "the resource is no path pattern: segment 1"),
         (ProposeGrant { subject: of_devices("=a"), ..base() }, "the selector does not parse: unexpected `=`"),
         (ProposeGrant { subject: workload("", "c", "n", "s"), ..base() }, "site `` of the workload is not"),
-        (ProposeGrant { subject: workload("s", "C", "n", "s"), ..base() }, "cluster `C` of the workload is not"),
-        (ProposeGrant { subject: workload("s", "c", "..", "s"), ..base() }, "namespace `..` of the workload is not"),
-        (ProposeGrant { subject: workload("s", "c", "n", "*"), ..base() }, "service account `*` of the workload is not"),
-        (ProposeGrant { resource: "a/${namespace}".into(), ..base() }, "`${namespace}` has no meaning for a device"),
+        (
+            ProposeGrant { subject: workload("s", "C", "n", "s"), ..base() },
+            "cluster `C` of the workload is not",
+        ),
+        (
+            ProposeGrant { subject: workload("s", "c", "..", "s"), ..base() },
+            "namespace `..` of the workload is not",
+        ),
+        (
+            ProposeGrant { subject: workload("s", "c", "n", "*"), ..base() },
+            "service account `*` of the workload is not",
+        ),
+        (
+            ProposeGrant { resource: "a/${namespace}".into(), ..base() },
+            "`${namespace}` has no meaning for a device",
+        ),
         (ProposeGrant { resource: "a/${sa}".into(), ..base() }, "`${sa}` has no meaning for a device"),
         (
             ProposeGrant { subject: of_web(), resource: "a/${device_id}".into(), ..base() },
@@ -52,7 +69,10 @@ fn each_fault_of_a_proposal_is_named() {
         (verbs(&[]), "a grant names each of its verbs once"),
         (verbs(&["read", "read"]), "a grant names each of its verbs once"),
         (verbs(&["write"]), "`write` is not one of read, watch, issue"),
-        (constrained(Effect::Deny, Constraints { max_ttl_s: Some(1), ..Constraints::default() }), "a deny carries no constraints"),
+        (
+            constrained(Effect::Deny, Constraints { max_ttl_s: Some(1), ..Constraints::default() }),
+            "a deny carries no constraints",
+        ),
         (constrained(Effect::Allow, span(5, 5)), "not_before 5 is not before not_after 5"),
         (constrained(Effect::Allow, span(6, 5)), "not_before 6 is not before not_after 5"),
         (constrained(Effect::Allow, versions(0)), "versions holds 0 entries"),
@@ -83,7 +103,8 @@ fn a_policy_holds_each_grant_once_and_no_more_than_its_cap() {
     assert_eq!(Compiled::empty(tenant("acme")).grants(), []);
     let many = |count: usize| {
         let like = one("x");
-        let grants = (0..count).map(|n| Grant { id: GrantId::new(format!("g{n:06}")), ..like.clone() }).collect();
+        let grants =
+            (0..count).map(|n| Grant { id: GrantId::new(format!("g{n:06}")), ..like.clone() }).collect();
         Compiled::new(tenant("acme"), grants).map(|policy| policy.grants().len())
     };
     assert_eq!(many(GRANTS_MAX), Ok(GRANTS_MAX));

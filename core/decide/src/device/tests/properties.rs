@@ -148,7 +148,9 @@ fn event(kind: u8, n: u64, manifest: &Manifest) -> Event {
         15 => Event::SlotMarkedBad,
         16 => Event::SlotNotMarkedBad { detail },
         17 => Event::FetchEnded(Fetched { bytes: n, end: FetchEnd::Whole }),
-        18 => Event::FetchEnded(Fetched { bytes: n, end: FetchEnd::Failed(FetchFailure::Storage { detail }) }),
+        18 => {
+            Event::FetchEnded(Fetched { bytes: n, end: FetchEnd::Failed(FetchFailure::Storage { detail }) })
+        }
         19 => Event::Verified,
         20 => Event::VerifyFailed { detail },
         21 => Event::Armed,

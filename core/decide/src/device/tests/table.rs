@@ -106,7 +106,9 @@ fn failed_with(machine: &mut Machine) -> String {
         .into_iter()
         .filter_map(|effect| match effect {
             Effect::Report(facts) => match facts.progress {
-                Progress::Failed { code } | Progress::Refused { code } | Progress::RolledBack { code } => Some(code),
+                Progress::Failed { code } | Progress::Refused { code } | Progress::RolledBack { code } => {
+                    Some(code)
+                }
                 _ => None,
             },
             _ => None,
@@ -327,7 +329,10 @@ fn other_hardware_schema_kind_or_origin_is_refused_with_its_reason() {
         (Manifest { kind: ReleaseKind::Oci, ..good.clone() }, "unsupported-kind"),
         (Manifest { min_counter_from: Some(2), ..good.clone() }, "not-from-here"),
         (
-            Manifest { artefacts: vec![good.artefacts[0].clone(), good.artefacts[0].clone()], ..good.clone() },
+            Manifest {
+                artefacts: vec![good.artefacts[0].clone(), good.artefacts[0].clone()],
+                ..good.clone()
+            },
             "bad-artefacts",
         ),
     ];
@@ -513,12 +518,8 @@ fn what_runs_already_is_confirmed_and_not_fetched() {
 
 #[test]
 fn too_many_changes_quarantine_a_release() {
-    let mut machine = Machine::resume(
-        Saved::Nothing,
-        home(),
-        Policy { max_changes: 3, ..policy(ONE_SHOT) },
-        now(0),
-    );
+    let mut machine =
+        Machine::resume(Saved::Nothing, home(), Policy { max_changes: 3, ..policy(ONE_SHOT) }, now(0));
     for event in [checked(r2()), survey(), Event::SlotMarkedBad, whole()] {
         machine.handle(event, now(1));
     }
@@ -540,7 +541,8 @@ fn a_boot_loader_that_forgets_mark_good_is_told_again_and_checks_go_on() {
 #[test]
 fn a_fallback_that_does_not_boot_is_not_tried_for_ever() {
     let booted = |n: u32| Booted { boot_id: format!("boot-{n}"), slot: Slot::B, on_trial: true, ..home() };
-    let mut state = State::Reverting { job: job(), reason: Revert::HealthFailed, way: WayBack::default(), detail: None };
+    let mut state =
+        State::Reverting { job: job(), reason: Revert::HealthFailed, way: WayBack::default(), detail: None };
     for n in 0..3 {
         let mut machine = resumed(state, booted(n));
         machine.handle(Event::RevertDone, now(1));
@@ -562,7 +564,11 @@ fn a_program_that_starts_again_while_it_leaves_a_bad_release_does_not_count_as_a
         if n == 0 {
             machine.handle(Event::RevertDone, now(1));
         }
-        assert_eq!(drain(&mut machine).pop(), Some(Effect::Reboot), "the bad release is kept after {n} starts");
+        assert_eq!(
+            drain(&mut machine).pop(),
+            Some(Effect::Reboot),
+            "the bad release is kept after {n} starts"
+        );
         state = machine.record().state.clone();
     }
     let State::Reverting { way, .. } = state else { panic!("{state:?}") };

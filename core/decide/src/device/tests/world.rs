@@ -170,7 +170,11 @@ impl World {
         match effect {
             Effect::Persist(record) => {
                 let text = serde_json::to_string(&*record).unwrap();
-                assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), *record, "a record reads back as it was");
+                assert_eq!(
+                    serde_json::from_str::<Record>(&text).unwrap(),
+                    *record,
+                    "a record reads back as it was"
+                );
                 assert!(record.standing.floor >= self.floor, "the floor fell");
                 self.journal = Some(*record);
                 None
@@ -259,8 +263,13 @@ impl World {
             ram_bytes: 1 << 20,
         };
         let free_bytes = (self.choose(12) == 1).then_some(10);
-        let found =
-            ArtefactSurvey { unknown_name: false, present, room_bytes: None, base: Some(base), deltas: vec![offer] };
+        let found = ArtefactSurvey {
+            unknown_name: false,
+            present,
+            room_bytes: None,
+            base: Some(base),
+            deltas: vec![offer],
+        };
         Event::Surveyed(Survey { free_bytes, artefacts: vec![found] })
     }
 
@@ -329,7 +338,10 @@ impl World {
 
     fn assert_journal(&self, words: &[&str]) {
         let word = self.journal.as_ref().map(|r| r.state.word());
-        assert!(word.is_some_and(|w| words.contains(&w)), "journal says {word:?}, the effect wants {words:?}");
+        assert!(
+            word.is_some_and(|w| words.contains(&w)),
+            "journal says {word:?}, the effect wants {words:?}"
+        );
     }
 
     /// Invariant 4: the slot that an unattended device ends up in is whole and boots.
@@ -423,7 +435,9 @@ pub(crate) fn short_effect(effect: &Effect) -> String {
             };
             format!("fetch {} into {}: {how}", artefact.name, target.as_str())
         }
-        Effect::Verify { manifest, target, .. } => format!("verify {} in {}", manifest.release, target.as_str()),
+        Effect::Verify { manifest, target, .. } => {
+            format!("verify {} in {}", manifest.release, target.as_str())
+        }
         Effect::RunHealth { profile, .. } => format!("run health {}", profile.as_deref().unwrap_or("-")),
         Effect::Report(f) => {
             let evidence = if f.evidence { " with evidence" } else { "" };

@@ -86,7 +86,10 @@ fn confirmed_needs_arming_and_the_evidence_that_policy_asks_for() {
     assert_eq!(confirm(S::Trial, Some(7), Some(E::Full), E::Booted), done);
     assert_eq!(confirm(S::LeaseExpired, Some(7), Some(E::Claimed), E::Claimed), done, "late, but armed");
     for have in [None, Some(E::Claimed)] {
-        assert_eq!(confirm(S::Trial, Some(7), have, E::Booted), Err(Refused::EvidenceTooLow { have, need: E::Booted }));
+        assert_eq!(
+            confirm(S::Trial, Some(7), have, E::Booted),
+            Err(Refused::EvidenceTooLow { have, need: E::Booted })
+        );
     }
     for state in [S::Offered, S::Accepted, S::Staged] {
         let refused = Err(Refused::NotArmed { state: state.to_string() });
@@ -122,7 +125,10 @@ fn nothing_moves_what_has_ended_but_a_confirmed_device_that_fails() {
                 Ok(transition) if same => assert_eq!(transition.to, None),
                 Ok(transition) => assert!(relapse && transition.to.is_some(), "{state} {said:?}"),
                 Err(why) => {
-                    assert!(!relapse && !same && matches!(why, Refused::AlreadyEnded { .. }), "{state} {said:?}");
+                    assert!(
+                        !relapse && !same && matches!(why, Refused::AlreadyEnded { .. }),
+                        "{state} {said:?}"
+                    );
                 }
             }
         }
@@ -137,7 +143,9 @@ fn a_let_go_assignment_takes_no_step_and_one_that_armed_late_raises_an_alarm() {
             assert_eq!(told(state.clone(), None, &said), Err(Refused::LeaseOver), "{state} {said:?}");
         }
     }
-    let alarm = |state: AssignmentState, rollout, now| told_at(state, None, &Progress::Arming, rollout, now).unwrap().alarm;
+    let alarm = |state: AssignmentState, rollout, now| {
+        told_at(state, None, &Progress::Arming, rollout, now).unwrap().alarm
+    };
     let running = RolloutState::Running;
     assert_eq!(alarm(S::Staged, running, 100), None, "the lease holds to its last second");
     assert_eq!(alarm(S::Staged, running, 101), Some(Alarm::ArmedWithoutLease));
@@ -226,7 +234,9 @@ fn words_are_read_back() {
         assert_eq!(AssignmentState::parse(state.name(), state.code()), Some(state.clone()), "{state}");
     }
     assert_eq!(AssignmentState::parse("Gone", None), None);
-    for text in ["Draft", "Running", "Paused(gate)", "Paused(operator)", "CompletedWithStragglers", "RolledBack"] {
+    for text in
+        ["Draft", "Running", "Paused(gate)", "Paused(operator)", "CompletedWithStragglers", "RolledBack"]
+    {
         assert_eq!(RolloutState::parse(text).map(|state| state.to_string()).as_deref(), Some(text));
     }
     assert_eq!(RolloutState::parse("Paused"), None);
@@ -260,8 +270,21 @@ fn an_operators_orders_hold_from_the_states_that_they_fit() {
         ),
     ];
     let all = [
-        "Draft", "Validating", "AwaitingApproval", "Scheduled", "Preparing", "Running", "Paused(gate)", "Paused(operator)",
-        "RollingBack", "RolledBack", "Completed", "CompletedWithStragglers", "Cancelled", "Superseded", "Rejected",
+        "Draft",
+        "Validating",
+        "AwaitingApproval",
+        "Scheduled",
+        "Preparing",
+        "Running",
+        "Paused(gate)",
+        "Paused(operator)",
+        "RollingBack",
+        "RolledBack",
+        "Completed",
+        "CompletedWithStragglers",
+        "Cancelled",
+        "Superseded",
+        "Rejected",
     ];
     for (order, from) in fits {
         for state in all.map(|text| R::parse(text).expect(text)) {
@@ -272,7 +295,10 @@ fn an_operators_orders_hold_from_the_states_that_they_fit() {
     }
     let before = RolloutRow { state: R::Paused(PauseReason::Gate), stage: Stage::Gate, ..rollout("a", "r2") };
     let after = command(&before, &Command::Resume, 9).unwrap();
-    assert_eq!((after.state, after.resumed_at, after.stage, after.stage_since), (R::Running, Some(9), Stage::Admit, 9));
+    assert_eq!(
+        (after.state, after.resumed_at, after.stage, after.stage_since),
+        (R::Running, Some(9), Stage::Admit, 9)
+    );
     let own = Command::Approve { by: "rita".into() };
     let before = RolloutRow { state: R::AwaitingApproval, ..before };
     assert_eq!(command(&before, &own, 9), Err(CommandError::OwnRollout { author: "rita".into() }));
@@ -281,11 +307,14 @@ fn an_operators_orders_hold_from_the_states_that_they_fit() {
 #[test]
 fn phases_are_read_to_their_limits() {
     let spec = |size: &str| PhaseSpec { size: size.into(), soak_s: 5, max_failures: Some(2) };
-    let parse = |sizes: &[&str]| PhasePlan::parse_all(&sizes.iter().map(|size| spec(size)).collect::<Vec<_>>());
+    let parse =
+        |sizes: &[&str]| PhasePlan::parse_all(&sizes.iter().map(|size| spec(size)).collect::<Vec<_>>());
     for bad in ["", "0", "-1", "+1", "1.5", "0%", "101%", "%", "all", "4294967296", "1 "] {
         assert_eq!(PhaseSize::parse(bad), Err(PhaseError::Size { text: bad.to_owned() }), "{bad}");
     }
-    for (text, size) in [("1", PhaseSize::Count(1)), ("100%", PhaseSize::Percent(100)), ("rest", PhaseSize::Rest)] {
+    for (text, size) in
+        [("1", PhaseSize::Count(1)), ("100%", PhaseSize::Percent(100)), ("rest", PhaseSize::Rest)]
+    {
         assert_eq!(PhaseSize::parse(text), Ok(size));
         assert_eq!(size.to_string(), text);
     }

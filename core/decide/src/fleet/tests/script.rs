@@ -53,7 +53,8 @@ impl Player {
                 self.world.rows.rollouts.push(made);
             }
             ["set", id, ref options @ ..] => {
-                let place = self.world.rows.rollouts.iter().position(|r| r.id.as_str() == id).expect("a rollout");
+                let place =
+                    self.world.rows.rollouts.iter().position(|r| r.id.as_str() == id).expect("a rollout");
                 options.iter().for_each(|option| set(&mut self.world.rows.rollouts[place], option));
             }
             ["start", id] => self.order(id, &Command::Start),
@@ -79,7 +80,9 @@ impl Player {
             [devices, "poll"] => self.each(devices, |world, id| world.poll(id)),
             [devices, "updates"] => self.each(devices, |world, id| {
                 for step in ["accepted", "fetching", "staged", "arming", "trial", "confirmed"] {
-                    world.report(id, &progress(step, None)).unwrap_or_else(|why| panic!("{id} {step}: {why}"));
+                    world
+                        .report(id, &progress(step, None))
+                        .unwrap_or_else(|why| panic!("{id} {step}: {why}"));
                 }
             }),
             [devices, word] => self.report(devices, &progress(word, None)),
@@ -144,7 +147,8 @@ impl Player {
             let held = self.world.rows.assignments.iter().filter(|row| row.state.is_active());
             return held.map(|row| row.device.to_string()).collect();
         }
-        let number = |id: &str| id.trim_start_matches('d').parse::<u32>().unwrap_or_else(|_| panic!("{devices}?"));
+        let number =
+            |id: &str| id.trim_start_matches('d').parse::<u32>().unwrap_or_else(|_| panic!("{devices}?"));
         match devices.split_once('-') {
             Some((from, to)) => (number(from)..=number(to)).map(|n| format!("d{n}")).collect(),
             None => vec![devices.to_owned()],
@@ -173,7 +177,8 @@ impl Player {
 }
 
 fn draft(id: &str, release: &str, options: &[&str], now: i64) -> RolloutRow {
-    let mut row = RolloutRow { created_at: now, phases: PhasePlan::parse_all(&[]).unwrap(), ..rollout(id, release) };
+    let mut row =
+        RolloutRow { created_at: now, phases: PhasePlan::parse_all(&[]).unwrap(), ..rollout(id, release) };
     options.iter().for_each(|option| set(&mut row, option));
     row
 }
@@ -182,7 +187,9 @@ fn set(row: &mut RolloutRow, option: &str) {
     let (key, value) = option.split_once('=').expect("key=value");
     let number = || value.parse::<u64>().unwrap_or_else(|_| panic!("{option}?"));
     match key {
-        "phases" => row.phases = PhasePlan::parse_all(&value.split(',').map(phase).collect::<Vec<_>>()).unwrap(),
+        "phases" => {
+            row.phases = PhasePlan::parse_all(&value.split(',').map(phase).collect::<Vec<_>>()).unwrap()
+        }
         "where" => row.cohort.selector = Selector::parse(value).unwrap(),
         "members" => {
             row.cohort.membership = match value {
@@ -203,8 +210,11 @@ fn set(row: &mut RolloutRow, option: &str) {
         // base*factor/successes<cap
         "rate" => {
             let numbers: Vec<u32> = value.split(['*', '/', '<']).map(|n| n.parse().unwrap()).collect();
-            let [base_per_minute, factor, per_successes, max_per_minute] = numbers[..] else { panic!("{option}?") };
-            row.policy.rate = Some(Rate { base_per_minute, factor: f64::from(factor), per_successes, max_per_minute });
+            let [base_per_minute, factor, per_successes, max_per_minute] = numbers[..] else {
+                panic!("{option}?")
+            };
+            row.policy.rate =
+                Some(Rate { base_per_minute, factor: f64::from(factor), per_successes, max_per_minute });
         }
         "budget" => {
             let (label, max) = value.split_once('<').expect("label<n");

@@ -38,7 +38,8 @@ impl Fleet {
             let mut row = device(&format!("d{n}"), "r1");
             row.floor = 1 + fleet.below(4) as u64 / 2;
             row.labels.insert("rack".into(), format!("k{}", fleet.below(3)));
-            row.labels.insert("ring".into(), if fleet.below(3) == 0 { "canary".into() } else { "stable".into() });
+            row.labels
+                .insert("ring".into(), if fleet.below(3) == 0 { "canary".into() } else { "stable".into() });
             if fleet.below(10) == 0 {
                 row.state = DeviceState::Suspended;
             }
@@ -63,7 +64,11 @@ impl Fleet {
         let names = ["r2", "r3", "old", "down"];
         let name = names[self.below(4)];
         let mut row = RolloutRow { created_at: self.world.now, ..rollout(id, name) };
-        let size = |text: &str| PhasePlan { size: PhaseSize::parse(text).unwrap(), soak_s: 60, max_failures: Some(2) };
+        let size = |text: &str| PhasePlan {
+            size: PhaseSize::parse(text).unwrap(),
+            soak_s: 60,
+            max_failures: Some(2),
+        };
         row.phases = match self.below(4) {
             0 => vec![size("1"), size("rest")],
             1 => vec![size("10%"), size("50%"), size("rest")],
@@ -81,10 +86,12 @@ impl Fleet {
         row.policy.lease_s = 600;
         row.policy.stall_after_s = 4 * HOUR as u64;
         if self.below(3) == 0 {
-            row.policy.budget = Some(Budget { label: "rack".into(), max_disrupted: 1 + self.below(2) as u32 });
+            row.policy.budget =
+                Some(Budget { label: "rack".into(), max_disrupted: 1 + self.below(2) as u32 });
         }
         if self.below(3) == 0 {
-            row.policy.rate = Some(Rate { base_per_minute: 1, factor: 2.0, per_successes: 2, max_per_minute: 4 });
+            row.policy.rate =
+                Some(Rate { base_per_minute: 1, factor: 2.0, per_successes: 2, max_per_minute: 4 });
         }
         self.world.rows.rollouts.push(row);
         self.world.order(id, &Command::Start).unwrap();
@@ -105,8 +112,12 @@ impl Fleet {
         let code = |text: &str| text.to_owned();
         let next = match (held, nature) {
             (AssignmentState::Arming | AssignmentState::Trial, Nature::DiesSilently) => return,
-            (AssignmentState::Offered, Nature::CannotInstall) => Some(Progress::Failed { code: code("no-space") }),
-            (AssignmentState::Trial, Nature::FailsHealth) => Some(Progress::RolledBack { code: code("health-failed") }),
+            (AssignmentState::Offered, Nature::CannotInstall) => {
+                Some(Progress::Failed { code: code("no-space") })
+            }
+            (AssignmentState::Trial, Nature::FailsHealth) => {
+                Some(Progress::RolledBack { code: code("health-failed") })
+            }
             (AssignmentState::Offered, _) => Some(Progress::Accepted),
             (AssignmentState::Accepted, _) => Some(Progress::Fetching),
             (AssignmentState::Fetching, _) => Some(Progress::Staged),
@@ -118,7 +129,11 @@ impl Fleet {
         self.world.poll(&id);
         if let Some(progress) = next {
             let told = self.world.report(&id, &progress);
-            assert!(told.as_ref().is_ok_and(|t| t.alarm.is_none()), "{id} {progress:?}: {told:?}\n{}", self.story());
+            assert!(
+                told.as_ref().is_ok_and(|t| t.alarm.is_none()),
+                "{id} {progress:?}: {told:?}\n{}",
+                self.story()
+            );
         }
     }
 
@@ -171,17 +186,30 @@ impl Fleet {
         }
         let mut numbers = BTreeSet::new();
         for row in &self.world.rows.assignments {
-            assert!(numbers.insert((&row.device, row.epoch, row.sequence)), "a sequence twice\n{}", self.story());
+            assert!(
+                numbers.insert((&row.device, row.epoch, row.sequence)),
+                "a sequence twice\n{}",
+                self.story()
+            );
         }
     }
 
-    fn offered(&self, before: &PlanInput, id: &DeviceId, by: &RolloutId, name: &ReleaseName, purpose: Purpose, phase: u32) {
+    fn offered(
+        &self,
+        before: &PlanInput,
+        id: &DeviceId,
+        by: &RolloutId,
+        name: &ReleaseName,
+        purpose: Purpose,
+        phase: u32,
+    ) {
         let story = || self.story();
         let device = before.devices.iter().find(|d| d.id == *id).expect("a device");
         let release = before.releases.iter().find(|r| r.release == *name).expect("a release");
         let rollout = self.world.rollout(by.as_str());
         // Floor: no offer below it but by a manifest signed for exactly this floor.
-        let permitted = release.security_counter >= device.floor || release.allow_downgrade_from == Some(device.floor);
+        let permitted =
+            release.security_counter >= device.floor || release.allow_downgrade_from == Some(device.floor);
         assert!(permitted, "{id} with floor {} is offered {name}\n{}", device.floor, story());
         assert!(release.listed, "{name} is yanked\n{}", story());
         assert_eq!(device.state, DeviceState::Active, "{id}\n{}", story());
@@ -189,7 +217,11 @@ impl Fleet {
         let was = before.rollouts.iter().find(|r| r.id == *by).expect("a rollout").state;
         match purpose {
             Purpose::Forward => {
-                assert!(!matches!(was, RolloutState::Paused(_) | RolloutState::Cancelled), "{by} was {was}\n{}", story());
+                assert!(
+                    !matches!(was, RolloutState::Paused(_) | RolloutState::Cancelled),
+                    "{by} was {was}\n{}",
+                    story()
+                );
                 assert!(rollout.concerns(device), "{id} is not of {by}\n{}", story());
                 assert!(phase <= rollout.phase, "{by} offers in phase {phase}\n{}", story());
                 assert_ne!(device.running.as_ref(), Some(name), "{id} runs it\n{}", story());
@@ -201,9 +233,13 @@ impl Fleet {
     /// Within each rollout that has a budget: offers were made only into free places.
     fn budgets(&self) {
         for rollout in &self.world.rows.rollouts {
-            let (Some(budget), RolloutState::Running) = (&rollout.policy.budget, rollout.state) else { continue };
+            let (Some(budget), RolloutState::Running) = (&rollout.policy.budget, rollout.state) else {
+                continue;
+            };
             for rack in ["k0", "k1", "k2"] {
-                let fresh = |row: &&AssignmentRow| row.offered_at == self.world.now && row.rollout == rollout.id && row.state.is_active();
+                let fresh = |row: &&AssignmentRow| {
+                    row.offered_at == self.world.now && row.rollout == rollout.id && row.state.is_active()
+                };
                 let of_rack = |row: &&AssignmentRow| {
                     let device = self.world.rows.devices.iter().find(|d| d.id == row.device);
                     device.is_some_and(|d| d.label(&budget.label) == Some(rack))
@@ -211,7 +247,11 @@ impl Fleet {
                 let rows = || self.world.rows.assignments.iter().filter(of_rack);
                 let held = rows().filter(|row| row.state.is_active()).count();
                 let made = rows().filter(fresh).count();
-                assert!(made == 0 || held <= budget.max_disrupted as usize, "{rack}: {held} under way\n{}", self.story());
+                assert!(
+                    made == 0 || held <= budget.max_disrupted as usize,
+                    "{rack}: {held} under way\n{}",
+                    self.story()
+                );
             }
         }
     }
@@ -277,7 +317,14 @@ impl Fleet {
         }
         use RolloutState as R;
         for rollout in &self.world.rows.rollouts {
-            assert!(has_ended(rollout.state), "{} stays {} in phase {}\n{}", rollout.id, rollout.state, rollout.phase, self.story());
+            assert!(
+                has_ended(rollout.state),
+                "{} stays {} in phase {}\n{}",
+                rollout.id,
+                rollout.state,
+                rollout.phase,
+                self.story()
+            );
             if rollout.state == R::Completed {
                 assert_eq!(rollout.phase as usize + 1, rollout.phases.len());
             }
@@ -290,7 +337,10 @@ impl Fleet {
 /// No state of these waits for anything but an operator or a straggler.
 fn has_ended(state: RolloutState) -> bool {
     use RolloutState as R;
-    matches!(state, R::RolledBack | R::Completed | R::Cancelled | R::Rejected | R::Paused(_) | R::CompletedWithStragglers)
+    matches!(
+        state,
+        R::RolledBack | R::Completed | R::Cancelled | R::Rejected | R::Paused(_) | R::CompletedWithStragglers
+    )
 }
 
 proptest! {

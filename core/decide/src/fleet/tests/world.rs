@@ -47,7 +47,11 @@ impl World {
         let held = self.newest(id).map(|row| (row.sequence, row.rollout.clone()));
         let Some((sequence, rollout)) = held else { return };
         let lease_s = self.rollout(rollout.as_str()).policy.lease_s;
-        let row = self.rows.assignments.iter_mut().find(|row| row.device.as_str() == id && row.sequence == sequence);
+        let row = self
+            .rows
+            .assignments
+            .iter_mut()
+            .find(|row| row.device.as_str() == id && row.sequence == sequence);
         if let Some(row) = row.filter(|row| row.state.is_active()) {
             row.lease_until = now.saturating_add_unsigned(lease_s);
         }
@@ -61,8 +65,10 @@ impl World {
         let rollout = self.rollout(row.rollout.as_str());
         let evidence = (*progress == Progress::Confirmed).then_some(EvidenceLevel::Claimed);
         let transition = advance(&row, progress, evidence, rollout.state, &rollout.policy, now)?;
-        let counter = self.rows.releases.iter().find(|r| r.release == row.release).map_or(0, |r| r.security_counter);
-        let kept = self.rows.assignments.iter_mut().find(|r| r.device == row.device && r.sequence == row.sequence);
+        let counter =
+            self.rows.releases.iter().find(|r| r.release == row.release).map_or(0, |r| r.security_counter);
+        let kept =
+            self.rows.assignments.iter_mut().find(|r| r.device == row.device && r.sequence == row.sequence);
         let kept = kept.expect("the row");
         kept.armed_at = transition.armed_at;
         if let Some(to) = &transition.to {

@@ -15,15 +15,29 @@ pub fn start(
     token_id: String,
     expired_certificate: Option<&[u8]>,
 ) -> Result<Vec<u8>, serde_json::Error> {
-    let join_token = Some(JoinTokenStart { token_id, expired_certificate: expired_certificate.map(Bytes::from) });
-    serde_json::to_vec(&EnrollStart { kind: AttestKind::JoinToken, tenant, serial, model, tpm: None, join_token })
+    let join_token =
+        Some(JoinTokenStart { token_id, expired_certificate: expired_certificate.map(Bytes::from) });
+    serde_json::to_vec(&EnrollStart {
+        kind: AttestKind::JoinToken,
+        tenant,
+        serial,
+        model,
+        tpm: None,
+        join_token,
+    })
 }
 
 /// M3's body: `token` is the 32 secret bytes of the blob.
 ///
 /// # Errors
 /// As [`start`].
-pub fn proof(m1: &[u8], m2: &[u8], csr: &[u8], token: &[u8; 32], exporter: &Exporter) -> Result<Vec<u8>, serde_json::Error> {
+pub fn proof(
+    m1: &[u8],
+    m2: &[u8],
+    csr: &[u8],
+    token: &[u8; 32],
+    exporter: &Exporter,
+) -> Result<Vec<u8>, serde_json::Error> {
     body(m1, m2, csr, Transcript::new(m1, m2).token_proof(token, csr, exporter).to_vec())
 }
 
@@ -36,11 +50,22 @@ pub fn recovery_message(m1: &[u8], m2: &[u8], csr: &[u8], exporter: &Exporter) -
 ///
 /// # Errors
 /// As [`start`].
-pub fn recovery_proof(m1: &[u8], m2: &[u8], csr: &[u8], signature: Vec<u8>) -> Result<Vec<u8>, serde_json::Error> {
+pub fn recovery_proof(
+    m1: &[u8],
+    m2: &[u8],
+    csr: &[u8],
+    signature: Vec<u8>,
+) -> Result<Vec<u8>, serde_json::Error> {
     body(m1, m2, csr, signature)
 }
 
 fn body(m1: &[u8], m2: &[u8], csr: &[u8], mac: Vec<u8>) -> Result<Vec<u8>, serde_json::Error> {
     let join_token = Some(JoinTokenProof { mac: Bytes(mac) });
-    serde_json::to_vec(&EnrollProof { m1: Bytes::from(m1), m2: Bytes::from(m2), csr: Bytes::from(csr), tpm: None, join_token })
+    serde_json::to_vec(&EnrollProof {
+        m1: Bytes::from(m1),
+        m2: Bytes::from(m2),
+        csr: Bytes::from(csr),
+        tpm: None,
+        join_token,
+    })
 }

@@ -50,14 +50,22 @@ impl Kind for JoinToken {
         AttestKind::JoinToken
     }
 
-    fn start(&self, message: &EnrollStart, policy: &Policy<'_>, now: i64, ledger: &mut Checks<'_>) -> Option<Claim> {
+    fn start(
+        &self,
+        message: &EnrollStart,
+        policy: &Policy<'_>,
+        now: i64,
+        ledger: &mut Checks<'_>,
+    ) -> Option<Claim> {
         let said = message.join_token.as_ref()?;
         let claim = match (&said.expired_certificate, said.token_id.as_str()) {
             (Some(certificate), "") => {
                 let expired = expired(certificate, policy, now, ledger.0)?;
                 JoinTokenClaim::Recovery(Box::new(expired))
             }
-            (None, id) if (1..=CLAIM_MAX_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => {
+            (None, id)
+                if (1..=CLAIM_MAX_BYTES).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) =>
+            {
                 ledger.0.require(Reason::MalformedMessage, true, format!("token {id}"));
                 JoinTokenClaim::Token { id: id.to_owned() }
             }
@@ -69,7 +77,13 @@ impl Kind for JoinToken {
         Some(Claim::JoinToken(claim))
     }
 
-    fn prove(&self, claim: &Claim, evidence: &Evidence<'_>, policy: &Policy<'_>, ledger: &mut Checks<'_>) -> Option<Proof> {
+    fn prove(
+        &self,
+        claim: &Claim,
+        evidence: &Evidence<'_>,
+        policy: &Policy<'_>,
+        ledger: &mut Checks<'_>,
+    ) -> Option<Proof> {
         let Claim::JoinToken(claim) = claim else { return None };
         let ledger = &mut *ledger.0;
         let Some(said) = &evidence.message.join_token else {
@@ -85,12 +99,20 @@ impl Kind for JoinToken {
                     evidence.transcript.token_proof_holds(&token.0, csr, exporter, &said.mac)
                 });
                 let detail = format!("HMAC of token {id} over T, the request and the connection");
-                ledger.require(Reason::TokenMac, held, detail).then_some(Proof::JoinToken(JoinTokenProven::Token))
+                ledger
+                    .require(Reason::TokenMac, held, detail)
+                    .then_some(Proof::JoinToken(JoinTokenProven::Token))
             }
             JoinTokenClaim::Recovery(expired) => {
                 let message = evidence.transcript.recovery_message(csr, exporter);
                 let algorithm = alg_id::ECDSA_SHA256;
-                let held = signature::verify(policy.algorithms, &expired.spki, algorithm.as_ref(), &message, &said.mac);
+                let held = signature::verify(
+                    policy.algorithms,
+                    &expired.spki,
+                    algorithm.as_ref(),
+                    &message,
+                    &said.mac,
+                );
                 ledger.take(Reason::RecoverySignature, held, "by the expired certificate's key")?;
                 Some(Proof::JoinToken(JoinTokenProven::Recovery))
             }
@@ -103,7 +125,11 @@ fn check_key(evidence: &Evidence<'_>, ledger: &mut Ledger) {
     let key = evidence.csr_key.as_ref().ok_or_else(|| "the request's key cannot be read".to_owned());
     let sound = key.and_then(|key| {
         let p256 = matches!(key, holdfast_tpm::wire::SubjectKey::Ecc { .. });
-        if p256 { curve::check(key, 2048, &[Curve::P256]) } else { Err("the request's key is not P-256".into()) }
+        if p256 {
+            curve::check(key, 2048, &[Curve::P256])
+        } else {
+            Err("the request's key is not P-256".into())
+        }
     });
     let detail = sound.clone().unwrap_or_default();
     ledger.take(Reason::DeviceKeyType, sound, detail);
@@ -122,9 +148,20 @@ fn expired(der: &[u8], policy: &Policy<'_>, now: i64, ledger: &mut Ledger) -> Op
     let certificate = ledger.take(rule, Certificate::parse(der), "one X.509 certificate")?;
     let issued = recovery.issuers.iter().filter_map(|issuer| Certificate::parse(issuer).ok()).any(|issuer| {
         name::same(certificate.x509.issuer(), issuer.x509.subject())
-            && signature::verify(policy.algorithms, issuer.spki(), certificate.algorithm, certificate.tbs, certificate.signature).is_ok()
+            && signature::verify(
+                policy.algorithms,
+                issuer.spki(),
+                certificate.algorithm,
+                certificate.tbs,
+                certificate.signature,
+            )
+            .is_ok()
     });
-    let issued = ledger.require(rule, issued, format!("serial {}, signed by one of our issuers", certificate.serial_hex()));
+    let issued = ledger.require(
+        rule,
+        issued,
+        format!("serial {}, signed by one of our issuers", certificate.serial_hex()),
+    );
     let ended = now.saturating_sub(certificate.not_after());
     let in_window = ended <= recovery.window_s;
     let detail = format!("ended {ended} s ago, the window is {} s", recovery.window_s);

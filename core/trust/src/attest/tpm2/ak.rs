@@ -13,7 +13,8 @@ const AK_REQUIRED: u32 = BORN_HERE | Attributes::RESTRICTED | Attributes::SIGN |
 /// and whatever has no meaning yet.
 const AK_ALLOWED: u32 = AK_REQUIRED | Attributes::NO_DA;
 const DEVICE_REQUIRED: u32 = BORN_HERE | Attributes::SIGN;
-const DEVICE_FORBIDDEN: u32 = Attributes::RESTRICTED | Attributes::DECRYPT | Attributes::ENCRYPTED_DUPLICATION;
+const DEVICE_FORBIDDEN: u32 =
+    Attributes::RESTRICTED | Attributes::DECRYPT | Attributes::ENCRYPTED_DUPLICATION;
 
 /// Judges an AK's public area.
 pub(crate) fn check_ak(ak: &Public, ledger: &mut Ledger) {
@@ -47,7 +48,8 @@ pub(crate) fn check_device_key(key: &Public, ledger: &mut Ledger) {
     let subject = subject.and_then(|key| curve::check(&key, 2048, &[Curve::P256]));
     let is_p256 = matches!(key.subject_key(), Ok(SubjectKey::Ecc { .. }));
     // A key without a scheme signs with any; one with a scheme must have the one asked for.
-    let scheme = key.scheme().is_none_or(|scheme| scheme.alg == AlgId::ECDSA && scheme.hash == Some(AlgId::SHA256));
+    let scheme =
+        key.scheme().is_none_or(|scheme| scheme.alg == AlgId::ECDSA && scheme.hash == Some(AlgId::SHA256));
     let detail = format!("{subject:?}, scheme {:?}; asked for {DEVICE_KEY}", key.scheme());
     ledger.require(Reason::DeviceKeyType, subject.is_ok() && is_p256 && scheme, detail);
 }

@@ -76,6 +76,9 @@ mod tests {
         assert_eq!(clock(3, 0, true).since(&earlier), Ok(Reboot::Cleared));
         assert_eq!(clock(99, 5, false).since(&earlier), Ok(Reboot::None));
         assert_eq!(clock(99, 6, false).since(&earlier), Ok(Reboot::Reset(1)));
-        assert_eq!(clock(99, 5, true).since(&earlier), Err(ClockWentBack { before: 100, after: 99, reset_count: 5 }));
+        assert_eq!(
+            clock(99, 5, true).since(&earlier),
+            Err(ClockWentBack { before: 100, after: 99, reset_count: 5 })
+        );
     }
 }

@@ -22,7 +22,12 @@ pub enum ChallengeError {
 ///
 /// # Errors
 /// When serialisation fails, which it does not for these types.
-pub fn start(tenant: TenantId, serial: String, model: String, tpm: TpmStart) -> Result<Vec<u8>, serde_json::Error> {
+pub fn start(
+    tenant: TenantId,
+    serial: String,
+    model: String,
+    tpm: TpmStart,
+) -> Result<Vec<u8>, serde_json::Error> {
     let kind = AttestKind::Tpm2;
     serde_json::to_vec(&EnrollStart { kind, tenant, serial, model, tpm: Some(tpm), join_token: None })
 }
@@ -44,7 +49,13 @@ pub fn challenge(m2: &[u8]) -> Result<TpmChallenge, ChallengeError> {
 }
 
 /// What TPM2_Certify and TPM2_Quote must carry as qualifying data.
-pub fn qualifying_data(m1: &[u8], m2: &[u8], csr: &[u8], event_log: Option<&[u8]>, exporter: &Exporter) -> ([u8; 32], [u8; 32]) {
+pub fn qualifying_data(
+    m1: &[u8],
+    m2: &[u8],
+    csr: &[u8],
+    event_log: Option<&[u8]>,
+    exporter: &Exporter,
+) -> ([u8; 32], [u8; 32]) {
     let transcript = Transcript::new(m1, m2);
     (transcript.certify(csr, exporter), transcript.quote(event_log, exporter))
 }
@@ -53,8 +64,20 @@ pub fn qualifying_data(m1: &[u8], m2: &[u8], csr: &[u8], event_log: Option<&[u8]
 ///
 /// # Errors
 /// As [`start`].
-pub fn proof(m1: &[u8], m2: &[u8], csr: &[u8], tpm: TpmProof, secret: &[u8; 32]) -> Result<(Vec<u8>, [u8; 32]), serde_json::Error> {
-    let message = EnrollProof { m1: Bytes::from(m1), m2: Bytes::from(m2), csr: Bytes::from(csr), tpm: Some(tpm), join_token: None };
+pub fn proof(
+    m1: &[u8],
+    m2: &[u8],
+    csr: &[u8],
+    tpm: TpmProof,
+    secret: &[u8; 32],
+) -> Result<(Vec<u8>, [u8; 32]), serde_json::Error> {
+    let message = EnrollProof {
+        m1: Bytes::from(m1),
+        m2: Bytes::from(m2),
+        csr: Bytes::from(csr),
+        tpm: Some(tpm),
+        join_token: None,
+    };
     let body = serde_json::to_vec(&message)?;
     let proof = Transcript::new(m1, m2).proof(secret, &body);
     Ok((body, proof))

@@ -6,7 +6,8 @@ use num_bigint::BigUint;
 
 /// Whether y² = x³ − 3x + b (mod p), with both below p, and the point is not (0, 0).
 pub(crate) fn on_curve(curve: Curve, x: &[u8], y: &[u8]) -> bool {
-    let [p, b] = parameters(curve).map(|digits| BigUint::parse_bytes(digits.as_bytes(), 16).unwrap_or_default());
+    let [p, b] =
+        parameters(curve).map(|digits| BigUint::parse_bytes(digits.as_bytes(), 16).unwrap_or_default());
     let (x, y) = (BigUint::from_bytes_be(x), BigUint::from_bytes_be(y));
     if x >= p || y >= p {
         return false;

@@ -105,18 +105,33 @@ pub(crate) fn appraise(
 }
 
 /// The maker's intermediates from NV: all indices in order as one stream, split at outer SEQUENCEs (Intel).
-pub(crate) fn chain<'a>(indices: impl ExactSizeIterator<Item = &'a [u8]>, ledger: &mut Ledger) -> Vec<Vec<u8>> {
+pub(crate) fn chain<'a>(
+    indices: impl ExactSizeIterator<Item = &'a [u8]>,
+    ledger: &mut Ledger,
+) -> Vec<Vec<u8>> {
     const RULE: Reason = Reason::EkCertificatePath;
     let count = indices.len();
-    let stream: Vec<u8> = indices.take(EK_CHAIN_INDICES_MAX).flatten().copied().take(EK_CHAIN_MAX_BYTES + 1).collect();
+    let stream: Vec<u8> =
+        indices.take(EK_CHAIN_INDICES_MAX).flatten().copied().take(EK_CHAIN_MAX_BYTES + 1).collect();
     if count > EK_CHAIN_INDICES_MAX || stream.len() > EK_CHAIN_MAX_BYTES {
-        ledger.note(RULE, format!("EK chain above {EK_CHAIN_INDICES_MAX} indices or {EK_CHAIN_MAX_BYTES} bytes: ignored"));
+        ledger.note(
+            RULE,
+            format!("EK chain above {EK_CHAIN_INDICES_MAX} indices or {EK_CHAIN_MAX_BYTES} bytes: ignored"),
+        );
         return Vec::new();
     }
     let (found, left) = split_sequences(&stream);
-    let (certificates, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|der| Certificate::parse(der).is_ok());
+    let (certificates, others): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|der| Certificate::parse(der).is_ok());
     if !others.is_empty() || !left.is_empty() {
-        ledger.note(RULE, format!("EK chain: {} structures that are no certificates, {} bytes left", others.len(), left.len()));
+        ledger.note(
+            RULE,
+            format!(
+                "EK chain: {} structures that are no certificates, {} bytes left",
+                others.len(),
+                left.len()
+            ),
+        );
     }
     certificates.into_iter().take(INTERMEDIATES_MAX).map(<[u8]>::to_vec).collect()
 }
@@ -132,16 +147,25 @@ fn unwrapped(bytes: &[u8]) -> &[u8] {
 /// Check 2, and the unknown critical extensions of check 3.
 fn profile(read: &Read<'_>, manufacturer: Option<ManufacturerId>, ledger: &mut Ledger) {
     let x509 = &read.certificate.x509;
-    ledger.require(Reason::EkCertificateVersion, x509.version().0 == 2, format!("version {}", x509.version().0 + 1));
+    ledger.require(
+        Reason::EkCertificateVersion,
+        x509.version().0 == 2,
+        format!("version {}", x509.version().0 + 1),
+    );
     let serial = x509.raw_serial();
     let digits = serial.strip_prefix(&[0]).unwrap_or(serial);
-    let positive = serial.first().is_some_and(|first| first & 0x80 == 0) && digits.iter().any(|byte| *byte != 0);
+    let positive =
+        serial.first().is_some_and(|first| first & 0x80 == 0) && digits.iter().any(|byte| *byte != 0);
     ledger.require(
         Reason::EkCertificateSerial,
         positive && digits.len() <= 20,
         format!("serial {} of {} octets", hex::encode(serial), digits.len()),
     );
-    ledger.require(Reason::EkCertificateIssuer, !name::is_empty(x509.issuer()), format!("issuer `{}`", x509.issuer()));
+    ledger.require(
+        Reason::EkCertificateIssuer,
+        !name::is_empty(x509.issuer()),
+        format!("issuer `{}`", x509.issuer()),
+    );
     let is_ca = read.certificate.basic_constraints().is_some_and(|(ca, _)| ca);
     ledger.require(Reason::EkCertificateIsCa, !is_ca, if is_ca { "basicConstraints: CA" } else { "no CA" });
     let rule = Reason::EkCertificateKeyIdentifier;
@@ -172,7 +196,12 @@ fn key_usage(read: &Read<'_>, manufacturer: Option<ManufacturerId>, ledger: &mut
         takes_secrets && !usage.key_cert_sign() && !usage.crl_sign()
     });
     let detail = usage.map_or_else(|| "no keyUsage".into(), |usage| format!("keyUsage {usage}"));
-    ledger.require_or_waive(rule, holds, vendor::waiver(manufacturer, rule).filter(|_| usage.is_none()), detail);
+    ledger.require_or_waive(
+        rule,
+        holds,
+        vendor::waiver(manufacturer, rule).filter(|_| usage.is_none()),
+        detail,
+    );
 }
 
 /// The TPM's attributes in the SAN (EK Credential Profile, 3.2.9).
@@ -205,17 +234,27 @@ fn attribute(name: &X509Name<'_>, oid: &str) -> Result<String, String> {
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(format!("directoryName does not hold {oid} exactly once"));
     };
-    crate::chain::name::text(value.attr_value().tag(), value.as_slice()).ok_or_else(|| format!("{oid} is no text"))
+    crate::chain::name::text(value.attr_value().tag(), value.as_slice())
+        .ok_or_else(|| format!("{oid} is no text"))
 }
 
 /// Check 4.
 fn purpose(certificate: &Certificate<'_>, manufacturer: Option<ManufacturerId>, ledger: &mut Ledger) {
     let rule = Reason::EkCertificateExtendedKeyUsage;
     let Some(usage) = certificate.extended_key_usage() else {
-        return ledger.require_or_waive(rule, false, vendor::waiver(manufacturer, rule), "no extendedKeyUsage");
+        return ledger.require_or_waive(
+            rule,
+            false,
+            vendor::waiver(manufacturer, rule),
+            "no extendedKeyUsage",
+        );
     };
     let is_ek = usage.other.iter().any(|oid| oid.to_string() == "2.23.133.8.1");
-    ledger.require(rule, is_ek, if is_ek { "tcg-kp-EKCertificate" } else { "tcg-kp-EKCertificate is missing" });
+    ledger.require(
+        rule,
+        is_ek,
+        if is_ek { "tcg-kp-EKCertificate" } else { "tcg-kp-EKCertificate is missing" },
+    );
 }
 
 /// Check 5.
@@ -236,9 +275,15 @@ fn key(read: &Read<'_>, ledger: &mut Ledger) {
 }
 
 /// Check 6.
-fn path<'a>(certificate: &Certificate<'_>, intermediates: &[Vec<u8>], search: Search<'a>, ledger: &mut Ledger) -> Option<path::Path<'a>> {
+fn path<'a>(
+    certificate: &Certificate<'_>,
+    intermediates: &[Vec<u8>],
+    search: Search<'a>,
+    ledger: &mut Ledger,
+) -> Option<path::Path<'a>> {
     let kept = search.anchors.intermediates.iter();
-    let parsed: Vec<_> = intermediates.iter().chain(kept).filter_map(|der| Certificate::parse(der).ok()).collect();
+    let parsed: Vec<_> =
+        intermediates.iter().chain(kept).filter_map(|der| Certificate::parse(der).ok()).collect();
     match path::find(search, certificate, &parsed) {
         Ok(found) => {
             ledger.require(Reason::EkCertificatePath, true, found.issuers.join(" < "));
@@ -259,11 +304,19 @@ fn path<'a>(certificate: &Certificate<'_>, intermediates: &[Vec<u8>], search: Se
 }
 
 /// Check 7: serial numbers of the certificate and of its issuers.
-fn serials(certificate: &Certificate<'_>, found: Option<&path::Path<'_>>, deny: &DenyList, ledger: &mut Ledger) {
+fn serials(
+    certificate: &Certificate<'_>,
+    found: Option<&path::Path<'_>>,
+    deny: &DenyList,
+    ledger: &mut Ledger,
+) {
     let own = certificate.serial_hex();
     let issuers = found.map(|found| found.serials.as_slice()).unwrap_or_default();
     let denied = [&own].into_iter().chain(issuers).find(|serial| deny.has_serial(serial));
-    let detail = denied.map_or_else(|| format!("serial {own} and its issuers' are not denied"), |serial| format!("serial {serial} is denied"));
+    let detail = denied.map_or_else(
+        || format!("serial {own} and its issuers' are not denied"),
+        |serial| format!("serial {serial} is denied"),
+    );
     ledger.require(Reason::EkDenyListed, denied.is_none(), detail);
 }
 
@@ -271,11 +324,17 @@ fn serials(certificate: &Certificate<'_>, found: Option<&path::Path<'_>>, deny: 
 fn scope(scope: &Scope, manufacturer: ManufacturerId, ledger: &mut Ledger) {
     let rule = Reason::EkCertificateManufacturer;
     match scope {
-        Scope::Unscoped => ledger.note(rule, format!("{manufacturer}; the anchor is not limited to manufacturers")),
+        Scope::Unscoped => {
+            ledger.note(rule, format!("{manufacturer}; the anchor is not limited to manufacturers"))
+        }
         Scope::Only(pairs) => {
             let listed: Vec<String> = pairs.iter().map(ToString::to_string).collect();
             let allowed = pairs.iter().any(|pair| pair.san == manufacturer);
-            ledger.require(rule, allowed, format!("{manufacturer}; the anchor may certify {}", listed.join(", ")));
+            ledger.require(
+                rule,
+                allowed,
+                format!("{manufacturer}; the anchor may certify {}", listed.join(", ")),
+            );
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What a TPM says of itself: the wire's words are [`holdfast_proto::enroll::TpmStart`] and `TpmProof`; here is
 //! what both halves compute from them.
 
-pub use holdfast_proto::enroll::{Attestation, NvCertificate, PcrBank, PcrValue, TpmChallenge, TpmProof, TpmStart};
+pub use holdfast_proto::enroll::{
+    Attestation, NvCertificate, PcrBank, PcrValue, TpmChallenge, TpmProof, TpmStart,
+};
 
 /// Banks that a quote may be asked over, best first (TPM_ALG_ID): SHA-256, SHA-384. Never SHA-1.
 pub const BANKS: [u16; 2] = [0x000B, 0x000C];

@@ -86,7 +86,12 @@ const QUOTE: Rules = Rules {
 };
 
 /// docs/protocol.md M3, 2 to 4: the device key was certified by the AK, for this session.
-pub(crate) fn certified(attestation: &Attestation, name: &[u8], expect: Expect<'_>, ledger: &mut Ledger) -> Option<()> {
+pub(crate) fn certified(
+    attestation: &Attestation,
+    name: &[u8],
+    expect: Expect<'_>,
+    ledger: &mut Ledger,
+) -> Option<()> {
     let (attest, _) = attested(attestation, &CERTIFY, expect, ledger)?;
     let certified = match &attest.attested {
         Attested::Certify { name, .. } => name.as_slice(),
@@ -106,7 +111,12 @@ pub(crate) struct Asked<'a> {
 }
 
 /// docs/protocol.md M3, 2, 3, 7, 8: the quote, its values, its log.
-pub(crate) fn quoted(attestation: &Attestation, asked: Asked<'_>, expect: Expect<'_>, ledger: &mut Ledger) -> Option<QuoteFacts> {
+pub(crate) fn quoted(
+    attestation: &Attestation,
+    asked: Asked<'_>,
+    expect: Expect<'_>,
+    ledger: &mut Ledger,
+) -> Option<QuoteFacts> {
     let (attest, hierarchy) = attested(attestation, &QUOTE, expect, ledger)?;
     let Attested::Quote { selection, digest } = &attest.attested else { return None };
     let mut wanted = asked.pcrs.to_vec();
@@ -142,8 +152,14 @@ pub(crate) fn quoted(attestation: &Attestation, asked: Asked<'_>, expect: Expect
 }
 
 /// What certifications and quotes have in common.
-fn attested(attestation: &Attestation, rules: &Rules, expect: Expect<'_>, ledger: &mut Ledger) -> Option<(Attest, Hierarchy)> {
-    let attest = ledger.take(rules.malformed, Attest::parse(&attestation.attest), "one TPMS_ATTEST to its last byte");
+fn attested(
+    attestation: &Attestation,
+    rules: &Rules,
+    expect: Expect<'_>,
+    ledger: &mut Ledger,
+) -> Option<(Attest, Hierarchy)> {
+    let attest =
+        ledger.take(rules.malformed, Attest::parse(&attestation.attest), "one TPMS_ATTEST to its last byte");
     signed(attestation, rules, expect, ledger);
     let attest = attest?;
     let magic = attest.magic;
@@ -154,7 +170,8 @@ fn attested(attestation: &Attestation, rules: &Rules, expect: Expect<'_>, ledger
         format!("type {:#06x}, wanted {:#06x}", attest.kind, rules.wanted),
     );
     let held = attest.extra_data == expect.binding;
-    let detail = format!("extraData {}, wanted {}", hex::encode(&attest.extra_data), hex::encode(expect.binding));
+    let detail =
+        format!("extraData {}, wanted {}", hex::encode(&attest.extra_data), hex::encode(expect.binding));
     ledger.require(rules.binding, held, detail);
     let hierarchy = signer(&attest, rules, expect, ledger);
     right_kind.then_some((attest, hierarchy?))
@@ -166,8 +183,14 @@ fn signer(attest: &Attest, rules: &Rules, expect: Expect<'_>, ledger: &mut Ledge
         AkHierarchy::Endorsement => &[Hierarchy::Endorsement],
         AkHierarchy::EndorsementOrOwner => &[Hierarchy::Endorsement, Hierarchy::Owner],
     };
-    let found = allowed.iter().copied().find(|hierarchy| attest.qualified_signer == expect.ak.qualified_name(*hierarchy));
-    let detail = format!("qualifiedSigner {}, a primary of {found:?}; {allowed:?} allowed", hex::encode(&attest.qualified_signer));
+    let found = allowed
+        .iter()
+        .copied()
+        .find(|hierarchy| attest.qualified_signer == expect.ak.qualified_name(*hierarchy));
+    let detail = format!(
+        "qualifiedSigner {}, a primary of {found:?}; {allowed:?} allowed",
+        hex::encode(&attest.qualified_signer)
+    );
     ledger.require(rules.signer, found.is_some(), detail);
     if found == Some(Hierarchy::Owner) {
         ledger.note(rules.signer, "owner hierarchy: no reboot detection, firmware version obfuscated");
@@ -177,20 +200,36 @@ fn signer(attest: &Attest, rules: &Rules, expect: Expect<'_>, ledger: &mut Ledge
 
 /// docs/protocol.md M3, 3: scheme and hash are the AK's own, never the signature's choice.
 fn signed(attestation: &Attestation, rules: &Rules, expect: Expect<'_>, ledger: &mut Ledger) {
-    let Some(signature) = ledger.take(rules.malformed, Signature::parse(&attestation.signature), "one TPMT_SIGNATURE") else {
+    let Some(signature) =
+        ledger.take(rules.malformed, Signature::parse(&attestation.signature), "one TPMT_SIGNATURE")
+    else {
         return;
     };
     let own = expect.ak.scheme();
     let same = own.is_some_and(|own| own.alg == signature.scheme && own.hash == Some(signature.hash));
     let verified = match (same, algorithm(signature.scheme, signature.hash)) {
-        (false, _) => Err(format!("made with {} and {}, the AK's scheme is {own:?}", signature.scheme, signature.hash)),
+        (false, _) => {
+            Err(format!("made with {} and {}, the AK's scheme is {own:?}", signature.scheme, signature.hash))
+        }
         (true, None) => Err(format!("{} with {} is not accepted", signature.scheme, signature.hash)),
-        (true, Some(id)) => expect.ak.to_spki_der().map_err(|why: WireError| why.to_string()).and_then(|spki| {
-            signature::verify(expect.algorithms, &spki, id.as_ref(), &attestation.attest, &signature.to_x509())
+        (true, Some(id)) => {
+            expect.ak.to_spki_der().map_err(|why: WireError| why.to_string()).and_then(|spki| {
+                signature::verify(
+                    expect.algorithms,
+                    &spki,
+                    id.as_ref(),
+                    &attestation.attest,
+                    &signature.to_x509(),
+                )
                 .map_err(|why| why.to_string())
-        }),
+            })
+        }
     };
-    ledger.take(rules.signature, verified, format!("{} with {}, the AK's own", signature.scheme, signature.hash));
+    ledger.take(
+        rules.signature,
+        verified,
+        format!("{} with {}, the AK's own", signature.scheme, signature.hash),
+    );
 }
 
 fn algorithm(scheme: AlgId, hash: AlgId) -> Option<rustls_pki_types::AlgorithmIdentifier> {
@@ -213,7 +252,9 @@ fn values(sent: &[PcrValue], bank: u16, wanted: &[u8], ledger: &mut Ledger) -> O
     let length = AlgId(bank).sha2().map_or(0, holdfast_tpm::wire::Sha2::len_bytes);
     let mut by_index = BTreeMap::new();
     let mut twice = false;
-    for value in sent.iter().take(PCR_VALUES_MAX).filter(|value| value.alg == bank && value.value.len() == length) {
+    for value in
+        sent.iter().take(PCR_VALUES_MAX).filter(|value| value.alg == bank && value.value.len() == length)
+    {
         twice |= by_index.insert(value.index, value.value.0.clone()).is_some();
     }
     let complete = !twice && sent.len() == wanted.len() && by_index.keys().eq(wanted);
@@ -228,7 +269,11 @@ fn replayed(bytes: &[u8], bank: u16, pcrs: &BTreeMap<u8, Vec<u8>>, ledger: &mut 
             ledger.fail(Reason::EventLogMalformed, "a log of SHA-1 alone proves nothing");
             return None;
         }
-        parsed => ledger.take(Reason::EventLogMalformed, parsed, format!("{} bytes read to the end", bytes.len()))?,
+        parsed => ledger.take(
+            Reason::EventLogMalformed,
+            parsed,
+            format!("{} bytes read to the end", bytes.len()),
+        )?,
     };
     log.notes.iter().for_each(|note| ledger.note(Reason::EventLogMalformed, note));
     let Some(replay) = log.replay(bank) else {
@@ -240,11 +285,15 @@ fn replayed(bytes: &[u8], bank: u16, pcrs: &BTreeMap<u8, Vec<u8>>, ledger: &mut 
         let replayed = replay.get(pcr).cloned().unwrap_or_else(|| log.start(*pcr, value.len()));
         if replayed == *value { proved.push(*pcr) } else { differ.push(*pcr) }
     }
-    let (firmware, others): (Vec<u8>, Vec<u8>) = differ.into_iter().partition(|pcr| *pcr < FIRST_OF_THE_SYSTEM);
+    let (firmware, others): (Vec<u8>, Vec<u8>) =
+        differ.into_iter().partition(|pcr| *pcr < FIRST_OF_THE_SYSTEM);
     let detail = format!("PCRs {proved:?} replay, {firmware:?} do not");
     let held = ledger.require(Reason::EventLogReplay, firmware.is_empty(), detail);
     if !others.is_empty() {
-        ledger.note(Reason::EventLogReplay, format!("PCRs {others:?} were extended outside this log: their events do not count"));
+        ledger.note(
+            Reason::EventLogReplay,
+            format!("PCRs {others:?} were extended outside this log: their events do not count"),
+        );
     }
     held.then_some(LogFacts { events: log.events.len(), proved, log, bank })
 }

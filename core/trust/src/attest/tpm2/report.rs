@@ -51,21 +51,36 @@ pub struct Booted {
 ///
 /// # Errors
 /// [`Refusal`] with every check that ran: then the report's level is *claimed* at most.
-pub fn verify_report(evidence: &Evidence, expected: &Expected<'_>, policy: &Policy<'_>) -> Result<Verified<Booted>, Refusal> {
+pub fn verify_report(
+    evidence: &Evidence,
+    expected: &Expected<'_>,
+    policy: &Policy<'_>,
+) -> Result<Verified<Booted>, Refusal> {
     let mut ledger = Ledger::default();
     let booted = verify_within(evidence, expected, policy, &mut ledger);
     ledger.verdict(booted, |booted, checks| Booted { checks, ..booted })
 }
 
-fn verify_within(evidence: &Evidence, expected: &Expected<'_>, policy: &Policy<'_>, ledger: &mut Ledger) -> Option<Booted> {
-    let ak = ledger.take(Reason::AkPublicMalformed, Public::parse_tpm2b(expected.ak_public), "the record's AK")?;
+fn verify_within(
+    evidence: &Evidence,
+    expected: &Expected<'_>,
+    policy: &Policy<'_>,
+    ledger: &mut Ledger,
+) -> Option<Booted> {
+    let ak =
+        ledger.take(Reason::AkPublicMalformed, Public::parse_tpm2b(expected.ak_public), "the record's AK")?;
     let Some(attestation) = &evidence.quote else {
         ledger.fail(Reason::QuoteMalformed, "no quote was sent");
         return None;
     };
-    ledger.require(Reason::QuoteBinding, evidence.nonce.0 == expected.nonce, "the nonce is the one given out");
+    ledger.require(
+        Reason::QuoteBinding,
+        evidence.nonce.0 == expected.nonce,
+        "the nonce is the one given out",
+    );
     let log = evidence.event_log.as_ref().map(|log| log.0.as_slice());
-    let asked = Asked { bank: expected.pcr_bank, pcrs: expected.pcr_selection, values: &evidence.pcr_values, log };
+    let asked =
+        Asked { bank: expected.pcr_bank, pcrs: expected.pcr_selection, values: &evidence.pcr_values, log };
     let binding = report_quote(expected.nonce, log);
     let expect = Expect { ak: &ak, hierarchy: policy.ak_hierarchy, algorithms: policy.algorithms, binding };
     let quote = quote::quoted(attestation, asked, expect, ledger)?;

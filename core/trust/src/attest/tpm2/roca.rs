@@ -5,8 +5,8 @@ use num_bigint::BigUint;
 
 /// The primes of M for RSA-2048 keys end above this; those below tell the fingerprint apart already.
 const PRIMES: [u32; 38] = [
-    3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109,
-    113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+    3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103,
+    107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
 ];
 
 /// Whether the modulus has the fingerprint. A sound key has it with probability below 2^-27 by chance.
@@ -37,7 +37,8 @@ mod tests {
     #[test]
     fn a_number_built_as_the_weak_generator_does_is_found_and_its_neighbour_is_not() {
         let m: BigUint = PRIMES.iter().fold(BigUint::from(2u32), |m, prime| m * *prime);
-        let weak = |k: u32, a: u32| &m * BigUint::from(k) + BigUint::from(65_537u32).modpow(&BigUint::from(a), &m);
+        let weak =
+            |k: u32, a: u32| &m * BigUint::from(k) + BigUint::from(65_537u32).modpow(&BigUint::from(a), &m);
         let modulus = weak(0xC001_D00D, 12_345) * weak(0xDEAD_BEEF, 54_321);
         assert!(has_fingerprint(&modulus));
         assert!(!has_fingerprint(&(modulus + 2u32)));

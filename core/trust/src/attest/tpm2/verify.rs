@@ -68,12 +68,24 @@ impl Kind for Tpm2 {
         AttestKind::Tpm2
     }
 
-    fn start(&self, message: &EnrollStart, policy: &Policy<'_>, now: i64, ledger: &mut Checks<'_>) -> Option<Claim> {
+    fn start(
+        &self,
+        message: &EnrollStart,
+        policy: &Policy<'_>,
+        now: i64,
+        ledger: &mut Checks<'_>,
+    ) -> Option<Claim> {
         let claim = start(message.tpm.as_ref()?, policy, now, ledger.0)?;
         Some(Claim::Tpm2(Box::new(claim)))
     }
 
-    fn prove(&self, claim: &Claim, evidence: &Evidence<'_>, policy: &Policy<'_>, ledger: &mut Checks<'_>) -> Option<Proof> {
+    fn prove(
+        &self,
+        claim: &Claim,
+        evidence: &Evidence<'_>,
+        policy: &Policy<'_>,
+        ledger: &mut Checks<'_>,
+    ) -> Option<Proof> {
         let Claim::Tpm2(claim) = claim else { return None };
         Some(Proof::Tpm2(Box::new(prove(claim, evidence, policy, ledger.0)?)))
     }
@@ -102,7 +114,9 @@ fn start(tpm: &TpmStart, policy: &Policy<'_>, now: i64, ledger: &mut Ledger) -> 
     let template = template(&ek, &key, ledger);
     let (basis, ak) = (basis?, ak?);
     let (tier, root_class, certified) = match &basis {
-        EkBasis::Certificate(certificate) => (Tier::T4, Some(certificate.class), Some(certificate.manufacturer)),
+        EkBasis::Certificate(certificate) => {
+            (Tier::T4, Some(certificate.class), Some(certificate.manufacturer))
+        }
         EkBasis::Listed | EkBasis::Unlisted => (Tier::T3, None, None),
     };
     let claimed = tpm.manufacturer.parse::<ManufacturerId>().ok();
@@ -123,24 +137,39 @@ fn start(tpm: &TpmStart, policy: &Policy<'_>, now: i64, ledger: &mut Ledger) -> 
 }
 
 /// Which certificate, list or operator stands behind the EK.
-fn basis(tpm: &TpmStart, key: &SubjectKey, ek_hash: Digest, policy: &Policy<'_>, now: i64, ledger: &mut Ledger) -> Option<EkBasis> {
+fn basis(
+    tpm: &TpmStart,
+    key: &SubjectKey,
+    ek_hash: Digest,
+    policy: &Policy<'_>,
+    now: i64,
+    ledger: &mut Ledger,
+) -> Option<EkBasis> {
     let listed = policy.listed_eks.contains(&ek_hash);
     let mut same_shape_of_others = 0;
     for nv in &tpm.ek_certificates {
         let mut own = Ledger::default();
         let Some(read) = ek::read(&nv.bytes, &mut own) else {
             // Another index may hold the right one; without any, this stays a failure.
-            let failures = if tpm.ek_certificates.len() > 1 || listed { Failures::AsNotes } else { Failures::Stay };
+            let failures =
+                if tpm.ek_certificates.len() > 1 || listed { Failures::AsNotes } else { Failures::Stay };
             ledger.absorb(own, failures);
             continue;
         };
         if read.key.as_ref() != Some(key) {
-            ledger.note(Reason::EkCertificateOtherKey, format!("NV {:#010x} certifies another key", nv.nv_index));
+            ledger.note(
+                Reason::EkCertificateOtherKey,
+                format!("NV {:#010x} certifies another key", nv.nv_index),
+            );
             same_shape_of_others += usize::from(read.key.as_ref().is_none_or(|other| same_shape(other, key)));
             continue;
         }
         ledger.absorb(own, Failures::Stay);
-        ledger.require(Reason::EkCertificateOtherKey, true, format!("NV {:#010x} certifies this EK", nv.nv_index));
+        ledger.require(
+            Reason::EkCertificateOtherKey,
+            true,
+            format!("NV {:#010x} certifies this EK", nv.nv_index),
+        );
         return certified(&read, tpm, listed, policy, now, ledger);
     }
     if same_shape_of_others > 0 {
@@ -153,7 +182,14 @@ fn basis(tpm: &TpmStart, key: &SubjectKey, ek_hash: Digest, policy: &Policy<'_>,
     unproven(listed, ek_hash, policy, ledger)
 }
 
-fn certified(read: &Read<'_>, tpm: &TpmStart, listed: bool, policy: &Policy<'_>, now: i64, ledger: &mut Ledger) -> Option<EkBasis> {
+fn certified(
+    read: &Read<'_>,
+    tpm: &TpmStart,
+    listed: bool,
+    policy: &Policy<'_>,
+    now: i64,
+    ledger: &mut Ledger,
+) -> Option<EkBasis> {
     let chain = ek::chain(tpm.ek_chain.iter().map(|bytes| bytes.0.as_slice()), ledger);
     let search = Search { anchors: policy.anchors, algorithms: policy.algorithms, now };
     let mut own = Ledger::default();
@@ -193,7 +229,8 @@ fn template(ek: &Public, key: &SubjectKey, ledger: &mut Ledger) -> Option<EkTemp
     if let Err(why) = &sound {
         ledger.fail(Reason::EkCertificateKey, why);
     }
-    let rebuilt = EkTemplate::ALL.into_iter().filter_map(|template| Some((template, template.public(key).ok()?)));
+    let rebuilt =
+        EkTemplate::ALL.into_iter().filter_map(|template| Some((template, template.public(key).ok()?)));
     let compared: Vec<_> =
         rebuilt.map(|(template, public)| (template, public.equal_after_left_padding(ek))).collect();
     let found = compared.iter().find(|(_, same)| same.is_ok()).map(|(template, _)| *template);
@@ -210,16 +247,30 @@ fn template(ek: &Public, key: &SubjectKey, ledger: &mut Ledger) -> Option<EkTemp
 }
 
 /// What the TPM says of its maker is unsigned: a lint, never a decision.
-fn lint_manufacturer(certified: Option<ManufacturerId>, claimed: Option<ManufacturerId>, policy: &Policy<'_>, basis: &EkBasis, ledger: &mut Ledger) {
+fn lint_manufacturer(
+    certified: Option<ManufacturerId>,
+    claimed: Option<ManufacturerId>,
+    policy: &Policy<'_>,
+    basis: &EkBasis,
+    ledger: &mut Ledger,
+) {
     let (Some(certified), EkBasis::Certificate(certificate)) = (certified, basis) else { return };
-    let anchor = policy.anchors.anchors.iter().find(|anchor| Digest(sha256(&[&anchor.certificate])) == certificate.anchor);
+    let anchor = policy
+        .anchors
+        .anchors
+        .iter()
+        .find(|anchor| Digest(sha256(&[&anchor.certificate])) == certificate.anchor);
     let expected = anchor.and_then(|anchor| match &anchor.scope {
         crate::chain::Scope::Only(pairs) => Some(pairs),
         crate::chain::Scope::Unscoped => None,
     });
-    let fits = expected.is_none_or(|pairs| pairs.iter().any(|pair| pair.san == certified && Some(pair.tpm) == claimed));
+    let fits = expected
+        .is_none_or(|pairs| pairs.iter().any(|pair| pair.san == certified && Some(pair.tpm) == claimed));
     if !fits {
-        ledger.note(Reason::EkCertificateManufacturer, format!("the certificate says {certified}, the TPM reports {claimed:?} (unsigned)"));
+        ledger.note(
+            Reason::EkCertificateManufacturer,
+            format!("the certificate says {certified}, the TPM reports {claimed:?} (unsigned)"),
+        );
     }
 }
 
@@ -231,9 +282,15 @@ fn same_shape(one: &SubjectKey, other: &SubjectKey) -> bool {
     }
 }
 
-fn prove(claim: &TpmClaim, evidence: &Evidence<'_>, policy: &Policy<'_>, ledger: &mut Ledger) -> Option<TpmProven> {
+fn prove(
+    claim: &TpmClaim,
+    evidence: &Evidence<'_>,
+    policy: &Policy<'_>,
+    ledger: &mut Ledger,
+) -> Option<TpmProven> {
     let session = evidence.attempt.session;
-    let (Some(tpm), Some(sealed), Some(secret)) = (&evidence.message.tpm, &session.tpm, &session.secret) else {
+    let (Some(tpm), Some(sealed), Some(secret)) = (&evidence.message.tpm, &session.tpm, &session.secret)
+    else {
         ledger.fail(Reason::MalformedMessage, "M3 and its session have a part for a TPM");
         return None;
     };
@@ -243,14 +300,20 @@ fn prove(claim: &TpmClaim, evidence: &Evidence<'_>, policy: &Policy<'_>, ledger:
     // docs/protocol.md M3, 1.
     let held = evidence.transcript.proof_holds(&secret.0, evidence.body, evidence.attempt.proof);
     ledger.require(Reason::ProofMac, held, "HMAC of the activated secret over T and the body");
-    let device_key = ledger.take(Reason::DeviceKeyMalformed, Public::parse_tpm2b(&tpm.device_public), "one TPM2B_PUBLIC");
+    let device_key =
+        ledger.take(Reason::DeviceKeyMalformed, Public::parse_tpm2b(&tpm.device_public), "one TPM2B_PUBLIC");
     if let Some(device_key) = &device_key {
         ak::check_device_key(device_key, ledger);
         let same = evidence.csr_key.is_some() && device_key.subject_key().ok() == evidence.csr_key;
         ledger.require(Reason::CsrKey, same, "the request's key is the certified key");
     }
     let exporter = &evidence.attempt.exporter;
-    let expect = |binding| Expect { ak: &claim.ak, hierarchy: policy.ak_hierarchy, algorithms: policy.algorithms, binding };
+    let expect = |binding| Expect {
+        ak: &claim.ak,
+        hierarchy: policy.ak_hierarchy,
+        algorithms: policy.algorithms,
+        binding,
+    };
     let name = device_key.as_ref().map(Public::name).unwrap_or_default();
     let binding = evidence.transcript.certify(&evidence.message.csr, exporter);
     let certified = quote::certified(&tpm.certify, &name, expect(binding), ledger);
@@ -271,22 +334,36 @@ fn prove(claim: &TpmClaim, evidence: &Evidence<'_>, policy: &Policy<'_>, ledger:
 fn check_known(claim: &TpmClaim, evidence: &Evidence<'_>, ledger: &mut Ledger) {
     let known = evidence.attempt.known;
     if let Some(ek_hash) = known.ek_hash {
-        ledger.require(Reason::EkChanged, ek_hash == claim.ek_hash, format!("the record has EK {ek_hash}, this is {}", claim.ek_hash));
+        ledger.require(
+            Reason::EkChanged,
+            ek_hash == claim.ek_hash,
+            format!("the record has EK {ek_hash}, this is {}", claim.ek_hash),
+        );
     }
     if let Some(ak_name) = &known.ak_name {
-        let detail = format!("the record has AK {}, this is {}", hex::encode(ak_name), hex::encode(&claim.ak_name));
+        let detail =
+            format!("the record has AK {}, this is {}", hex::encode(ak_name), hex::encode(&claim.ak_name));
         ledger.require(Reason::AkChanged, *ak_name == claim.ak_name, detail);
     }
 }
 
 /// The firmware part of check 7 of M1, on what the AK signed.
-pub(crate) fn check_firmware(manufacturer: Option<ManufacturerId>, quote: &QuoteFacts, policy: &Policy<'_>, ledger: &mut Ledger) {
+pub(crate) fn check_firmware(
+    manufacturer: Option<ManufacturerId>,
+    quote: &QuoteFacts,
+    policy: &Policy<'_>,
+    ledger: &mut Ledger,
+) {
     let version = quote.clock.firmware_version;
-    let of_this_maker = |range: &&crate::attest::FirmwareRange| manufacturer.is_none_or(|maker| maker == range.manufacturer);
+    let of_this_maker =
+        |range: &&crate::attest::FirmwareRange| manufacturer.is_none_or(|maker| maker == range.manufacturer);
     let mut ranges = policy.deny.firmware.iter().filter(of_this_maker).peekable();
     let detail = format!("firmware {version:#018x} of {manufacturer:?}");
     if ranges.peek().is_some() && quote.hierarchy != Hierarchy::Endorsement {
-        return ledger.fail(Reason::FirmwareDenied, format!("{detail} is obfuscated under this hierarchy and cannot be judged"));
+        return ledger.fail(
+            Reason::FirmwareDenied,
+            format!("{detail} is obfuscated under this hierarchy and cannot be judged"),
+        );
     }
     let denied = ranges.any(|range| (range.from..=range.to).contains(&version));
     ledger.require(Reason::FirmwareDenied, !denied, detail);
