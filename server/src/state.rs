@@ -21,6 +21,7 @@ use std::ops::Deref;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// The service's parts. A noun that needs a part of its own adds one field here.
 pub struct Parts {
@@ -37,6 +38,8 @@ pub struct Parts {
     /// Requests under way at once.
     pub places: tokio::sync::Semaphore,
     pub sessions: crate::enroll::session::SessionKey,
+    /// True once the service ends: long builds break off.
+    pub stopping: AtomicBool,
     /// When this process began, Unix seconds.
     pub started_at: i64,
     pub repo: Repo,
@@ -135,6 +138,7 @@ impl AppState {
             sign_in_limit,
             places,
             sessions,
+            stopping: AtomicBool::new(false),
             started_at: now,
             repo,
             leases: Leases::since(now),

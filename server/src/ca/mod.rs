@@ -54,7 +54,6 @@ impl From<Error> for crate::refusal::Refusal {
 #[cfg(test)]
 mod tests {
     use crate::both_services;
-    use crate::testing::service::Service;
 
     both_services! {
         // RFC 5280 4.2: OpenSSL finds no issuer for a certificate that repeats one.

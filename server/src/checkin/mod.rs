@@ -8,4 +8,6 @@ pub mod http;
 pub mod nonce;
 pub mod ops;
 mod sql;
+#[cfg(test)]
+mod tests;
 pub mod work;

@@ -110,6 +110,7 @@ pub async fn report(
     }
     check_signature(device, body, signature)?;
     let report: Report = crate::http::body::parse_json(body)?;
+    check_words(&report)?;
     let (now, id, tenant) = (state.now(), device.id.as_str(), device.tenant.as_str());
     state.seen.note(id, now);
     let mut behind = false;
@@ -143,7 +144,7 @@ pub async fn report(
             let cap = (now.max(0) as u64) + YEAR_S;
             behind |= state.repo.note_seen(tx, role, version.min(cap)).await?;
         }
-        note_bad_delta(state, tx, &report, now).await?;
+        note_bad_delta(state, tx, id, &report, now).await?;
         rollout::ops::report(state, tx, (tenant, id), &report, (evidence, reset), now).await?;
         Ok::<_, Refusal>(ReportAccepted { sequence: report.sequence })
     })?;
@@ -154,6 +155,21 @@ pub async fn report(
     Ok(accepted)
 }
 
+/// What a device says of itself is stored: short, and printable.
+fn check_words(report: &Report) -> Result<(), Refusal> {
+    let plain = |text: &str| text.len() <= WORD_MAX_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let release =
+        report.running.release.as_ref().is_none_or(|name| holdfast_proto::id::is_segment(name.as_str()));
+    if !plain(&report.boot_id) || report.boot_id.is_empty() || !plain(&report.running.slot) || !release {
+        let text = format!(
+            "boot_id and slot are at most {WORD_MAX_BYTES} printable ASCII characters without spaces, a release is [a-z0-9._-]"
+        );
+        return Err(Refusal::invalid("malformed-report", text));
+    }
+    Ok(())
+}
+
+const WORD_MAX_BYTES: usize = 128;
 const YEAR_S: u64 = 365 * 86_400;
 
 fn check_signature(device: &Device, body: &[u8], signature: &[u8]) -> Result<(), Refusal> {
@@ -232,13 +248,19 @@ const QUOTED_BANK: u16 = 0x000B;
 const QUOTED_PCRS: [u8; 10] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 
 /// A device that could not use a delta says so with `delta-bad:<base>-<output>` in its detail.
-async fn note_bad_delta(state: &AppState, tx: &mut Tx, report: &Report, now: i64) -> Result<(), Refusal> {
+async fn note_bad_delta(
+    state: &AppState,
+    tx: &mut Tx,
+    device: &str,
+    report: &Report,
+    now: i64,
+) -> Result<(), Refusal> {
     let Some(detail) = &report.detail else { return Ok(()) };
     for line in detail.lines().filter_map(|line| line.strip_prefix("delta-bad:")).take(4) {
         if let Some((base, output)) = line.trim().split_once('-')
             && let (Ok(base), Ok(output)) = (base.parse(), output.parse())
         {
-            release::delta_reported_bad(&state.repo, tx, base, output, now).await?;
+            release::delta_reported_bad(&state.repo, tx, (base, output), device, now).await?;
         }
     }
     Ok(())

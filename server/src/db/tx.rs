@@ -17,7 +17,7 @@ pub struct Tx {
 
 enum Inner {
     /// The guard is SQLite's one writer; it goes after the transaction.
-    Transaction(Transaction<'static, Any>, #[expect(dead_code, reason = "held")] Option<OwnedMutexGuard<()>>),
+    Transaction(Transaction<'static, Any>, Option<OwnedMutexGuard<()>>),
     Connection(PoolConnection<Any>),
 }
 

@@ -80,7 +80,7 @@ async fn is_listed(tx: &mut Tx, tenant: &str, serial: &str, ek: Digest) -> Resul
         return Ok(true);
     }
     let approved =
-        sql::attempt_of_claim(tx, tenant, (serial, Some(ek)), &[EnrollmentState::Approved]).await?;
+        sql::attempt_of_claim(tx, tenant, (serial, Some(ek)), &[EnrollmentState::Approved], None).await?;
     Ok(approved.is_some())
 }
 

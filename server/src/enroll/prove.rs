@@ -134,7 +134,7 @@ async fn settle(
     now: i64,
 ) -> Result<Outcome, Refusal> {
     let claim = (proven.serial.as_str(), rows::ek_hash(proven));
-    let open = sql::attempt_of_claim(tx, case.tenant, claim, &OPEN).await?;
+    let open = sql::attempt_of_claim(tx, case.tenant, claim, &OPEN, None).await?;
     let id = open.as_ref().map_or_else(|| crate::chance::id("enr", now), |open| open.shown.id.clone());
     let spent = Spent { enrollment: id.clone(), m3: case.m3() };
     if let Some(before) =
@@ -142,9 +142,21 @@ async fn settle(
     {
         return again(state, tx, case, proven, (&before, &spent), now).await;
     }
-    if was_refused(tx, case, proven).await? {
-        return refuse(tx, case, proven, (&id, None), (Reason::OperatorRefused, None, Severity::Plain), now)
-            .await;
+    // An operator said no to this EK for this serial, and has not taken it back.
+    let code = Some(Reason::OperatorRefused.code());
+    if let Some(standing) =
+        sql::attempt_of_claim(tx, case.tenant, claim, &[EnrollmentState::Refused], code).await?
+    {
+        let id = standing.shown.id.clone();
+        return refuse(
+            tx,
+            case,
+            proven,
+            (&id, Some(&standing)),
+            (Reason::OperatorRefused, None, Severity::Plain),
+            now,
+        )
+        .await;
     }
     match rows::rule(state, tx, (case.tenant, case.door), proven, open.as_ref(), now).await? {
         Ruling::New => {
@@ -197,16 +209,6 @@ async fn again(
     }
     let id = crate::chance::id("enr", now);
     refuse(tx, case, proven, (&id, None), (Reason::Replayed, None, Severity::Plain), now).await
-}
-
-/// An operator said no to this EK for this serial, and has not taken it back.
-async fn was_refused(tx: &mut Tx, case: &Case<'_>, proven: &Proven) -> Result<bool, Refusal> {
-    let claim = (proven.serial.as_str(), rows::ek_hash(proven));
-    let last = [EnrollmentState::Refused, EnrollmentState::Approved, EnrollmentState::Issued];
-    let last = sql::attempt_of_claim(tx, case.tenant, claim, &last).await?;
-    Ok(last.is_some_and(|last| {
-        last.shown.state == EnrollmentState::Refused && last.shown.reason == Reason::OperatorRefused.code()
-    }))
 }
 
 async fn issued(

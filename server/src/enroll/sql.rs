@@ -139,23 +139,28 @@ pub(super) async fn attempt_by_id(tx: &mut Tx, tenant: &str, id: &str) -> Result
     Ok(row.map(|row| attempt(&row)).transpose()?)
 }
 
-/// The newest attempt of this EK for this serial in one of `states`.
+/// The newest attempt of this EK for this serial in one of `states`, and for `reason` where one is given.
 pub(super) async fn attempt_of_claim(
     tx: &mut Tx,
     tenant: &str,
     (serial, ek_hash): (&str, Option<Digest>),
     states: &[EnrollmentState],
+    reason: Option<&str>,
 ) -> Result<Option<Attempt>, Error> {
     // Our own words, not the caller's.
     let words: Vec<_> = states.iter().map(|state| format!("'{}'", text_of(state))).collect();
     let sql = format!(
         "SELECT {COLUMNS} FROM enrollments WHERE tenant_id = $1 AND serial = $2 AND COALESCE(ek_hash, '') = $3 \
-         AND state IN ({}) ORDER BY updated_at DESC, id DESC LIMIT 1",
+         AND state IN ({}) AND ($4 = '' OR reason = $4) ORDER BY updated_at DESC, id DESC LIMIT 1",
         words.join(", ")
     );
-    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant).bind(serial);
-    let row =
-        query.bind(ek_hash.map(|hash| hash.to_hex()).unwrap_or_default()).fetch_optional(tx.conn()).await?;
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(tenant)
+        .bind(serial)
+        .bind(ek_hash.map(|hash| hash.to_hex()).unwrap_or_default())
+        .bind(reason.unwrap_or_default())
+        .fetch_optional(tx.conn())
+        .await?;
     Ok(row.map(|row| attempt(&row)).transpose()?)
 }
 

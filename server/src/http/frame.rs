@@ -15,6 +15,11 @@ pub async fn frame(request: Request, next: Next) -> Response {
     let Some(state) = request.extensions().get::<AppState>().cloned() else {
         return Refusal::new(Kind::Internal, "internal", "the service is not wired up").into_response();
     };
+    // No database column holds U+0000, and nobody means it.
+    if request.uri().path_and_query().is_some_and(|text| text.as_str().contains("%00")) {
+        return Refusal::invalid("malformed-path", "the path or query holds the character U+0000")
+            .into_response();
+    }
     let Ok(_place) = state.places.try_acquire() else {
         let text = "too many requests are under way; try again in a moment";
         return Refusal::new(Kind::Unavailable, "overloaded", text).retry_after(1).into_response();

@@ -15,7 +15,7 @@ use holdfast_proto::api::tuf::{PublishTuf, TufStatus};
 use holdfast_proto::manifest::Manifest;
 use std::collections::BTreeMap;
 
-/// A delta that so many devices report bad is no longer offered.
+/// A delta that so many devices (each counts once) report bad is no longer offered.
 const BAD_REPORTS_MAX: i64 = 3;
 
 /// Takes what the desk signed: whole or not at all, loaded by the device's own client before it counts.
@@ -200,11 +200,11 @@ pub(super) async fn offer_deltas(repo: &Repo, tx: &mut Tx, now: i64) -> Result<(
 pub async fn delta_reported_bad(
     repo: &Repo,
     tx: &mut Tx,
-    base: Digest,
-    output: Digest,
+    (base, output): (Digest, Digest),
+    device: &str,
     now: i64,
 ) -> Result<(), Refusal> {
-    let count = sql::delta_reported_bad(tx, &repo.tenant, base, output).await?;
+    let count = sql::delta_reported_bad(tx, &repo.tenant, (base, output), device, now).await?;
     if count >= BAD_REPORTS_MAX {
         let reason = format!("{count} devices report that it does not give its output");
         if sql::delta_withdraw(tx, &repo.tenant, base, output, &reason).await? {

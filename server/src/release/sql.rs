@@ -298,28 +298,35 @@ pub(super) async fn delta_declined(
     Ok(done.rows_affected() == 1)
 }
 
-/// One more device says that this delta does not give its output; the count so far.
+/// A device says that this delta, which is offered, does not give its output; how many devices say so now.
 pub(super) async fn delta_reported_bad(
     tx: &mut Tx,
     tenant: &str,
-    base: Digest,
-    output: Digest,
+    (base, output): (Digest, Digest),
+    device: &str,
+    now: i64,
 ) -> Result<i64, Error> {
     sqlx::query(
-        "UPDATE delta SET bad_reports = bad_reports + 1 WHERE tenant_id = $1 AND base = $2 AND output = $3",
+        "INSERT INTO delta_bad_report (tenant_id, base, output, device_id, at) SELECT $1, $2, $3, $4, $5 FROM delta \
+         WHERE tenant_id = $1 AND base = $2 AND output = $3 AND state = 'published' \
+         ON CONFLICT (tenant_id, base, output, device_id) DO NOTHING",
     )
     .bind(tenant)
     .bind(base.to_hex())
     .bind(output.to_hex())
+    .bind(device)
+    .bind(now)
     .execute(tx.conn())
     .await?;
-    let row = sqlx::query("SELECT bad_reports FROM delta WHERE tenant_id = $1 AND base = $2 AND output = $3")
-        .bind(tenant)
-        .bind(base.to_hex())
-        .bind(output.to_hex())
-        .fetch_optional(tx.conn())
-        .await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(0))
+    let row = sqlx::query(
+        "SELECT COUNT(*) FROM delta_bad_report WHERE tenant_id = $1 AND base = $2 AND output = $3",
+    )
+    .bind(tenant)
+    .bind(base.to_hex())
+    .bind(output.to_hex())
+    .fetch_one(tx.conn())
+    .await?;
+    Ok(row.try_get(0)?)
 }
 
 pub(super) async fn delta_withdraw(

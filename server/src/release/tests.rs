@@ -223,3 +223,128 @@ both_services! {
         assert_eq!(version(&status(&service).await, "timestamp"), first + 2);
     }
 }
+
+both_services! {
+    async fn a_delta_is_built_served_and_applied_and_withdrawn_once_enough_devices_report_it(service: Service) {
+        let mut desk = Desk::ready(&service).await;
+        let (old, new) = (firmware("7.27.0", "primehub"), firmware("7.28.0", "primehub"));
+        desk.publish(&service, "r1", 1, &old).await;
+        desk.publish(&service, "r2", 1, &new).await;
+        let queued = service.operator("release-manager", "POST", "/deltas",
+            &json!({"hardware": "primehub", "from": "r1", "to": "r2"})).await;
+        assert_eq!(queued.status, 202);
+        assert_eq!(queued.json()[0]["state"], "queued");
+        crate::release::work::build(service.state.clone()).await.unwrap();
+        let delta = service.get("viewer", "/deltas").await["items"][0].clone();
+        assert_eq!(delta["state"], "published", "{delta}");
+        let (bytes, full) = (delta["bytes"].as_u64().unwrap(), delta["full_bytes"].as_u64().unwrap());
+        assert_eq!(full, new.len() as u64);
+        assert!(bytes * 100 <= full * 70, "{bytes} of {full}");
+
+        // A device finds it where its client looks, fetches the patch and rebuilds the image.
+        let root = service.fetch(None, "/v1/tuf/1.root.json", &[]).await.body;
+        let mut devices = Vec::new();
+        for serial in ["serial-1", "serial-2", "serial-3"] {
+            devices.push(service.device(serial, &json!({})).await);
+        }
+        let path = format!("delta/{}-{}", delta["base"].as_str().unwrap(), delta["output"].as_str().unwrap());
+        let mut found = find(&service, &mut devices[0], &root, &path).unwrap();
+        let patch = found.remove("sha256").unwrap();
+        let patch = service.fetch(Some(&devices[0]), &format!("/v1/blob/sha256/{patch}"), &[]).await.body;
+        assert_eq!(patch.len() as u64, bytes);
+        assert!(rebuilt(&old, &patch, &new) == new);
+
+        // One device alone cannot take it from the others, however often it says so.
+        let line = format!("delta-bad:{}-{}", delta["base"].as_str().unwrap(), delta["output"].as_str().unwrap());
+        for index in [0, 0, 0, 0, 1] {
+            complain(&service, &mut devices[index], &line).await;
+            assert!(find(&service, &mut devices[0], &root, &path).is_some());
+        }
+        complain(&service, &mut devices[2], &line).await;
+        service.clock.advance(1);
+        assert!(find(&service, &mut devices[0], &root, &path).is_none());
+        let delta = service.get("viewer", "/deltas").await["items"][0].clone();
+        assert_eq!(delta["state"], "withdrawn");
+        assert_eq!(delta["reason"], "3 devices report that it does not give its output");
+        // Asked for again it stays withdrawn.
+        service.post("release-manager", "/deltas", &json!({"hardware": "primehub", "from": "r1", "to": "r2"})).await;
+        crate::release::work::build(service.state.clone()).await.unwrap();
+        assert_eq!(service.get("viewer", "/deltas").await["items"][0]["state"], "withdrawn");
+    }
+
+    async fn a_delta_that_saves_too_little_is_declined_with_its_reason(service: Service) {
+        let mut desk = Desk::ready(&service).await;
+        // Two real images with nothing in common: the second is compressed.
+        let other = firmware("7.28.0", "cityhub");
+        let compressed = holdfast_delta::encode::encode(holdfast_delta::Codec::Full, &[], &other,
+            &holdfast_delta::encode::Budget::for_images(0, other.len() as u64)).unwrap().bytes;
+        desk.publish(&service, "r1", 1, &firmware("7.27.0", "movehub")).await;
+        desk.publish(&service, "r2", 1, &compressed).await;
+        service.post("release-manager", "/deltas", &json!({"hardware": "primehub", "from": "r1", "to": "r2"})).await;
+        crate::release::work::build(service.state.clone()).await.unwrap();
+        let delta = service.get("viewer", "/deltas").await["items"][0].clone();
+        assert_eq!(delta["state"], "declined");
+        assert!(delta["reason"].as_str().unwrap().starts_with("no delta is worth it against"), "{delta}");
+        let unknown = json!({"hardware": "primehub", "from": "r0", "to": "r2"});
+        let answer = service.operator("release-manager", "POST", "/deltas", &unknown).await;
+        assert_eq!(answer.refusal(), (404, "not-found".into()));
+    }
+}
+
+/// The hashes of what the deltas role names at `path`, as the device's client finds it.
+fn find(
+    service: &Service,
+    device: &mut crate::testing::device::TestDevice,
+    root: &[u8],
+    path: &str,
+) -> Option<std::collections::BTreeMap<String, String>> {
+    let mut trusted = device.walk(service, root).unwrap();
+    let mut wire = crate::testing::device::Wire(service);
+    let found =
+        trusted.find(path, &mut crate::testing::device::Pocket(&mut device.store), &mut wire).unwrap();
+    found.map(|(role, target)| {
+        assert_eq!(role, "deltas");
+        target.hashes.iter().map(|(name, hash)| (name.clone(), hash.clone())).collect()
+    })
+}
+
+async fn complain(service: &Service, device: &mut crate::testing::device::TestDevice, line: &str) {
+    let mut report = device.report(holdfast_proto::report::Progress::Idle);
+    report.detail = Some(line.to_owned());
+    device.send(service, &report).await.good();
+}
+
+fn rebuilt(old: &[u8], patch: &[u8], new: &[u8]) -> Vec<u8> {
+    use holdfast_delta::{Digest, Expected, Limits, Start};
+    let expected = Expected {
+        base_sha256: Some(Digest::of(old)),
+        output_sha256: Digest::of(new),
+        output_len: new.len() as u64,
+    };
+    let (mut base, mut output) = (std::io::Cursor::new(old), std::io::Cursor::new(Vec::new()));
+    holdfast_delta::apply(
+        &mut { patch },
+        &mut base,
+        &mut output,
+        &expected,
+        &Limits::default(),
+        Start::Beginning,
+    )
+    .unwrap();
+    output.into_inner()
+}
+
+both_services! {
+    async fn a_build_breaks_off_when_the_service_ends_and_is_made_after_the_next_start(service: Service) {
+        let mut desk = Desk::ready(&service).await;
+        desk.publish(&service, "r1", 1, &firmware("7.27.0", "movehub")).await;
+        desk.publish(&service, "r2", 1, &firmware("7.28.0", "movehub")).await;
+        service.post("release-manager", "/deltas", &json!({"hardware": "primehub", "from": "r1", "to": "r2"})).await;
+        service.state.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
+        crate::release::work::build(service.state.clone()).await.unwrap();
+        assert_eq!(service.get("viewer", "/deltas").await["items"][0]["state"], "queued");
+        service = service.restart().await;
+        crate::release::work::build(service.state.clone()).await.unwrap();
+        assert_eq!(service.get("viewer", "/deltas").await["items"][0]["state"], "published");
+    }
+}

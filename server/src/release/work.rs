@@ -6,11 +6,12 @@ use crate::refusal::Refusal;
 use crate::repo::BlobRow;
 use crate::state::AppState;
 use crate::tx;
-use holdfast_delta::encode::Budget;
+use holdfast_delta::encode::{Budget, Cancelled, EncodeError};
 use holdfast_delta::plan::{Plan, cheapest};
 use holdfast_proto::Digest;
 use holdfast_proto::manifest::DeltaCustom;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// RAM that every device has for applying (updates: at most 8 MiB in all for plain images).
 const DEVICE_RAM_BYTES: u64 = 8 << 20;
@@ -35,9 +36,14 @@ pub async fn renew_metadata(state: AppState) -> Result<(), Refusal> {
 pub async fn build(state: AppState) -> Result<(), Refusal> {
     let tenant = state.repo.tenant.clone();
     while let Some((base, output)) = sql::delta_next(&mut state.db.read().await?, &tenant).await? {
+        if state.stopping.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         match build_one(&state, base, output).await {
-            Ok(Some(reason)) => decline(&state, &tenant, base, output, &reason).await?,
-            Ok(None) => {}
+            Ok(Built::Declined(reason)) => decline(&state, &tenant, base, output, &reason).await?,
+            Ok(Built::Published) => {}
+            // It stays queued for the next start.
+            Ok(Built::BrokenOff) => return Ok(()),
             Err(refusal) => {
                 tracing::warn!(delta.base = %base, delta.output = %output, error.chain = %refusal.chain(), "a delta could not be built");
                 decline(
@@ -68,27 +74,42 @@ async fn decline(
     })
 }
 
-/// None: published; otherwise why not.
-async fn build_one(state: &AppState, base: Digest, output: Digest) -> Result<Option<String>, Refusal> {
-    let repo = state.repo.clone();
-    let plan = tokio::task::spawn_blocking(move || -> Result<Plan, Refusal> {
+/// What came of a build.
+enum Built {
+    Published,
+    /// With the reason.
+    Declined(String),
+    /// The service ends.
+    BrokenOff,
+}
+
+async fn build_one(state: &AppState, base: Digest, output: Digest) -> Result<Built, Refusal> {
+    let (repo, builder) = (state.repo.clone(), state.clone());
+    let plan = tokio::task::spawn_blocking(move || -> Result<Option<Plan>, Refusal> {
         let read = |digest: Digest| {
             let path =
                 repo.blobs.path(digest).ok_or_else(|| Refusal::not_found(format_args!("blob {digest}")))?;
             std::fs::read(path).map_err(Refusal::internal)
         };
         let (old, new) = (read(base)?, read(output)?);
-        let budget = Budget::for_images(old.len() as u64, new.len() as u64);
-        cheapest(&old, &new, DEVICE_RAM_BYTES, &budget).map_err(Refusal::internal)
+        let keep_going = || if builder.stopping.load(Ordering::Relaxed) { Err(Cancelled) } else { Ok(()) };
+        let budget =
+            Budget { keep_going: &keep_going, ..Budget::for_images(old.len() as u64, new.len() as u64) };
+        match cheapest(&old, &new, DEVICE_RAM_BYTES, &budget) {
+            Ok(plan) => Ok(Some(plan)),
+            Err(EncodeError::Cancelled(_)) => Ok(None),
+            Err(error) => Err(Refusal::internal(error)),
+        }
     })
     .await
     .map_err(Refusal::internal)??;
+    let Some(plan) = plan else { return Ok(Built::BrokenOff) };
     let full_bytes = plan.full_bytes;
     let Some(best) =
         plan.candidates.into_iter().find(|candidate| candidate.codec != holdfast_delta::Codec::Full)
     else {
         let why: Vec<String> = plan.refused.iter().map(|(codec, why)| format!("{codec}: {why:?}")).collect();
-        return Ok(Some(format!(
+        return Ok(Built::Declined(format!(
             "no delta is worth it against {full_bytes} bytes in full ({})",
             why.join("; ")
         )));
@@ -132,6 +153,6 @@ async fn build_one(state: &AppState, base: Digest, output: Digest) -> Result<Opt
             )
             .await?;
         }
-        Ok::<_, Refusal>(None)
+        Ok::<_, Refusal>(Built::Published)
     })
 }

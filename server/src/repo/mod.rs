@@ -10,6 +10,8 @@ pub mod publish;
 mod serve;
 pub mod sign;
 mod sql;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use sql::{BlobRow, Stored};

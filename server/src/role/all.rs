@@ -49,6 +49,7 @@ impl Running {
         };
         let jobs = jobs(&state);
         serve(self.listener, tls, super::router::service(state.clone()), bounds, stop).await;
+        state.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
         for job in jobs {
             job.abort();
         }

@@ -8,3 +8,8 @@ pub mod crd;
 pub mod migrate;
 pub mod openapi;
 pub mod router;
+
+#[cfg(test)]
+mod callers;
+#[cfg(test)]
+mod tests;

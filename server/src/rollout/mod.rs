@@ -4,7 +4,12 @@
 //! row. `work.rs` runs it on a timer and whenever a report or an order comes in.
 
 pub mod http;
+mod lease;
 pub mod ops;
+mod plan;
 mod rows;
+mod served;
 mod sql;
+#[cfg(test)]
+mod tests;
 pub mod work;

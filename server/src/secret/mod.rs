@@ -7,3 +7,5 @@ pub mod http;
 pub mod ops;
 pub mod seal;
 mod sql;
+#[cfg(test)]
+mod tests;

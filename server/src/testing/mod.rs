@@ -2,8 +2,10 @@
 
 pub(crate) mod desk;
 pub(crate) mod device;
+pub(crate) mod log;
 pub(crate) mod postgres;
 pub(crate) mod service;
+pub(crate) mod tpm;
 
 use crate::db::Db;
 

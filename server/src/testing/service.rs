@@ -164,8 +164,10 @@ impl Service {
         self.ask(request.body(Body::empty()).unwrap(), device).await
     }
 
-    /// One run of the planner's job.
+    /// The planner's job, the deltas that it asked for, and its next run.
     pub(crate) async fn plan(&self) {
+        crate::rollout::work::plan(self.state.clone()).await.unwrap();
+        crate::release::work::build(self.state.clone()).await.unwrap();
         crate::rollout::work::plan(self.state.clone()).await.unwrap();
     }
 
