@@ -198,28 +198,30 @@ async fn certificate(
     request: &Parts,
     profile: &str,
 ) -> Result<(String, crate::ca::Certificate), Refusal> {
-    let serial = shown_serial(request)?;
+    let (shown, serial) = shown(request)?;
     let row = crate::ca::revoke::lookup(&mut state.db.read().await?, &serial).await?;
-    let (tenant, row) = row.ok_or_else(unknown_certificate)?;
+    let (tenant, row) = row.filter(|(_, row)| row.der == shown).ok_or_else(unknown_certificate)?;
     check_certificate(&row, profile, state.now())?;
     Ok((tenant, row))
 }
 
 async fn device(state: &AppState, request: &Parts) -> Result<Device, Refusal> {
-    let serial = shown_serial(request)?;
+    let (shown, serial) = shown(request)?;
     let row = crate::device::ops::by_certificate(&mut state.db.read().await?, &serial).await?;
-    let (device, row) = row.ok_or_else(unknown_certificate)?;
+    let (device, row) = row.filter(|(_, row)| row.der == shown).ok_or_else(unknown_certificate)?;
     check_certificate(&row, "device", state.now())?;
     Ok(device)
 }
 
-fn shown_serial(request: &Parts) -> Result<String, Refusal> {
+/// The certificate that the connection showed, and its serial number. A row is found by the number and must hold the
+/// very certificate: another issuer may use the same number.
+fn shown(request: &Parts) -> Result<(&[u8], String), Refusal> {
     let shown = request.extensions.get::<Arc<Connection>>().and_then(|c| c.chain.first());
     let shown = shown.ok_or_else(|| {
         Refusal::unauthenticated("no-client-certificate", "this route needs a client certificate")
     })?;
     let (_, parsed) = x509_parser::parse_x509_certificate(shown).map_err(|_| unknown_certificate())?;
-    Ok(hex::encode(parsed.raw_serial()))
+    Ok((shown, hex::encode(parsed.raw_serial())))
 }
 
 fn check_certificate(row: &crate::ca::Certificate, profile: &str, now: i64) -> Result<(), Refusal> {

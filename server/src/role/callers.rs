@@ -116,6 +116,25 @@ both_services! {
         }
     }
 
+    // Any issuer that TLS trusts may use any number: the row must hold the very certificate.
+    async fn a_certificate_of_another_issuer_with_the_number_of_ours_is_unknown(service: Service) {
+        let device = service.device("serial-1", &json!({})).await;
+        assert_eq!(service.fetch(Some(&device), "/v1/state", &[]).await.status, 200);
+        let (_, ours) = x509_parser::parse_x509_certificate(&device.chain[0]).unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.serial_number = Some(rcgen::SerialNumber::from_slice(ours.raw_serial()));
+        let key = rcgen::KeyPair::generate().unwrap();
+        let twin = params.self_signed(&key).unwrap().der().clone();
+        let (_, parsed) = x509_parser::parse_x509_certificate(&twin).unwrap();
+        assert_eq!(parsed.raw_serial(), ours.raw_serial());
+        for route in routes().iter().filter(|route| matches!(route.need, Need::Device)) {
+            let mut request = Request::builder().method(route.method).uri(filled(&route.path, "x"));
+            request.extensions_mut().unwrap().insert(Service::connection(&[twin.clone()]));
+            let answer = service.answer(request.body(Body::empty()).unwrap()).await;
+            assert_eq!(answer.refusal(), (401, "certificate-unknown".into()), "{route:?}");
+        }
+    }
+
     async fn what_belongs_to_another_tenant_is_not_there(service: Service) {
         let mut desk = Desk::ready(&service).await;
         desk.publish(&service, "r1", 1, &firmware("7.22.0", "movehub")).await;

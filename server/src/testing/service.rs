@@ -111,6 +111,11 @@ impl Service {
     pub(crate) async fn ask(&self, mut request: Request<Body>, device: Option<&TestDevice>) -> Answer {
         let chain = device.map(|device| device.chain.as_slice()).unwrap_or_default();
         request.extensions_mut().insert(Self::connection(chain));
+        self.answer(request).await
+    }
+
+    /// As whoever the request's connection shows.
+    pub(crate) async fn answer(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes().to_vec();
