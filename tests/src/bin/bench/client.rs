@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 const PACKAGE: &str = "holdfast-device-client";
 
 pub(crate) fn measure(report: &mut Report) -> anyhow::Result<()> {
-    build(PACKAGE)?;
+    build(&[PACKAGE])?;
     let size = std::fs::metadata(program("holdfast-device")?)?.len();
     report.at_most("client_size", size as f64, "B", f64::from(3 << 20), None);
     let packages = packages()?;

@@ -7,6 +7,7 @@
 mod bare;
 mod client;
 mod deltas;
+mod enrol;
 mod measure;
 mod poll;
 mod report;
@@ -23,11 +24,12 @@ struct Part {
     measure: fn(&mut Report) -> anyhow::Result<()>,
 }
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     Part { name: "client", measure: client::measure },
     Part { name: "delta", measure: deltas::measure },
     Part { name: "update", measure: update::measure },
     Part { name: "poll", measure: poll::measure },
+    Part { name: "enrol", measure: enrol::measure },
 ];
 
 fn main() -> ExitCode {

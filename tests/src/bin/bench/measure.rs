@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use holdfast_tests::process::run;
+use std::collections::BTreeMap;
 use std::process::Command;
 
 /// A process's resident memory at its largest, bytes.
@@ -32,11 +33,31 @@ pub(crate) fn cpu_s(pid: &str) -> anyhow::Result<f64> {
     Ok(ticks.sum::<Result<f64, _>>()? / TICKS_PER_S)
 }
 
-/// Builds a package of this workspace as it is shipped: alone, so that no other package's features are in it.
-pub(crate) fn build(package: &str) -> anyhow::Result<()> {
-    println!("  building {package}, release (the first time takes some minutes)");
-    run(cargo().args(["build", "--locked", "--release", "--package", package, "--bins"]))?;
+/// CPU time of each thread of a process, nanoseconds, by thread id.
+pub(crate) fn cpu_of_threads_ns(pid: &str) -> anyhow::Result<BTreeMap<String, u64>> {
+    let mut threads = BTreeMap::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let entry = entry?;
+        // One that ended since has no more to say.
+        let Ok(said) = std::fs::read_to_string(entry.path().join("schedstat")) else { continue };
+        let ns = said.split_whitespace().next().context("schedstat is empty")?.parse()?;
+        threads.insert(entry.file_name().to_string_lossy().into_owned(), ns);
+    }
+    Ok(threads)
+}
+
+/// Builds packages of this workspace as they are shipped: with no features of others in them.
+pub(crate) fn build(packages: &[&str]) -> anyhow::Result<()> {
+    println!("  building {}, release (the first time takes some minutes)", packages.join(" and "));
+    let named = packages.iter().flat_map(|package| ["--package", package]);
+    run(cargo().args(["build", "--locked", "--release", "--bins"]).args(named))?;
     Ok(())
+}
+
+/// Every program that a plant needs; the device's alone, as it is shipped.
+pub(crate) fn build_programs() -> anyhow::Result<()> {
+    build(&["holdfast-server", "holdfast-cli"])?;
+    build(&["holdfast-device-client"])
 }
 
 /// The cargo that runs us.

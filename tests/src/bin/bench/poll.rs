@@ -3,7 +3,7 @@
 //! The device's key is a file here, so that this program can speak TLS as the device; its polls are the agent's.
 
 use crate::bare;
-use crate::measure::build;
+use crate::measure::build_programs;
 use crate::report::Report;
 use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
@@ -27,9 +27,7 @@ const CONNECTIONS: usize = 4;
 const POLLS_PER_CONNECTION: usize = 2_000;
 
 pub(crate) fn measure(report: &mut Report) -> anyhow::Result<()> {
-    for package in ["holdfast-server", "holdfast-cli", "holdfast-device-client"] {
-        build(package)?;
-    }
+    build_programs()?;
     let scratch = Scratch::new("bench-poll");
     let plant = Plant::start(&scratch.join("plant"), Lifetime::WithUs)?;
     plant.found_repository(&[HARDWARE])?;

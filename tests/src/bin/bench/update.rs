@@ -1,6 +1,6 @@
 //! What the agent holds while it waits, and while it downloads and applies a delta to an image of 60 MB and more.
 
-use crate::measure::{build, peak_resident, resident};
+use crate::measure::{build_programs, peak_resident, resident};
 use crate::report::Report;
 use anyhow::{Context as _, ensure};
 use holdfast_tests::cache::large_pair;
@@ -27,9 +27,7 @@ const CONFIGURATION: &str = "event_log = \"boot/eventlog\"\n\n\
      [health.default]\ncommands = [[\"true\"]]\n";
 
 pub(crate) fn measure(report: &mut Report) -> anyhow::Result<()> {
-    for package in ["holdfast-server", "holdfast-cli", "holdfast-device-client"] {
-        build(package)?;
-    }
+    build_programs()?;
     let (one, two) = large_pair()?;
     let scratch = Scratch::new("bench-update");
     let plant = Plant::start(&scratch.join("plant"), Lifetime::WithUs)?;
