@@ -19,7 +19,6 @@ export CARGO_TARGET_DIR ?= $(HOLDFAST_CACHE)/target
 TOOLS := $(HOLDFAST_CACHE)/tools
 LOG := $(HOLDFAST_CACHE)/log
 BIN := $(CARGO_TARGET_DIR)/debug
-PROGRAMS := -p holdfast-server -p holdfast-device-client -p holdfast-cli -p holdfast-tests
 
 DEVICES ?= 5
 DEMO_FLAGS := --devices $(DEVICES) $(if $(filter 1,$(KEEP)),--keep) $(if $(filter 1,$(K8S)),--k8s)
@@ -38,10 +37,10 @@ kube: deps ## the real kube-apiserver
 firmware: deps ## real firmware
 	@tests/setup/firmware.sh
 
-# One build for all three and the demo: two builds would resolve features twice and compile twice.
+# One build for all programs, the same as that of `make test`: another would resolve features anew and compile twice.
 programs: deps
 	@echo "[build] holdfastd, holdfast-device, holdfast and the demo into $(BIN)"
-	cargo build --locked $(PROGRAMS) --bins
+	cargo build --locked --workspace --bins
 
 demo: firmware programs $(if $(filter 1,$(K8S)),kube) ## the main job, end to end
 	@"$(BIN)/demo" $(DEMO_FLAGS)
