@@ -40,7 +40,11 @@ pub struct EdgeSecretSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh: Option<Refresh>,
     /// The Secret.
-    #[x_kube(validation = Rule::new("self.name == oldSelf.name && self.type == oldSelf.type").message("a target's name and type stay: delete the EdgeSecret and make another"))]
+    #[x_kube(
+        validation = Rule::new("self.name == oldSelf.name && self.type == oldSelf.type").message("a target's name and type stay: delete the EdgeSecret and make another"),
+        // Kubernetes fills the one with a token of any ServiceAccount and takes the other for one who may join.
+        validation = Rule::new("!(self.type in ['kubernetes.io/service-account-token', 'bootstrap.kubernetes.io/token'])").message("a Secret of this type is a credential of the cluster itself")
+    )]
     pub target: Target,
     /// Take over a Secret of the target's name that exists already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
