@@ -4,13 +4,14 @@ use super::crd::EdgeSecret;
 use super::fence::{self, FenceError};
 use super::identity::Keep;
 use super::reconcile::{Context, REFRESH, after_error, chain, round};
-use super::site::{Link, SiteKeeper, say_unfenced};
+use super::site::{SiteKeeper, say_unfenced};
 use crate::clock::Clock;
 use anyhow::{Context as _, bail};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Config, ReconcileRequest, applier};
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{WatchStreamExt as _, predicates, watcher};
 use kube::{Api, Client, ResourceExt as _};
@@ -36,7 +37,8 @@ pub async fn run(options: Options, clock: Clock, stop: impl Future<Output = ()>)
     // kube asks rustls for the process's provider; a second call finds ours there already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client = client(options.kubeconfig.as_deref()).await?;
-    let ctx = Arc::new(Context::new(client, clock, Link::default()));
+    let (objects, writer) = reflector::store();
+    let ctx = Arc::new(Context::new(client, clock, objects));
     let keep = Keep::in_folder(&options.data_dir)?;
     let mut stop = std::pin::pin!(stop);
     tokio::select! {
@@ -47,7 +49,7 @@ pub async fn run(options: Options, clock: Clock, stop: impl Future<Output = ()>)
     let keeper = SiteKeeper::new(Arc::clone(&ctx), keep, options.bootstrap_token);
     tokio::select! {
         () = keeper.run() => {}
-        () = rounds(&ctx) => {}
+        () = rounds(&ctx, writer) => {}
         () = &mut stop => return Ok(()),
         _ = open_fence.wait_for(Option::is_some) => {}
     }
@@ -96,9 +98,8 @@ async fn stopped_unfenced(ctx: &Context, message: &str) -> anyhow::Result<()> {
 
 /// A round for each EdgeSecret whose spec or refresh annotation changed, and again when its time comes. Only metadata
 /// is kept of them.
-async fn rounds(ctx: &Arc<Context>) {
+async fn rounds(ctx: &Arc<Context>, writer: Writer<PartialObjectMeta<EdgeSecret>>) {
     let api: Api<PartialObjectMeta<EdgeSecret>> = Api::all(ctx.client.clone());
-    let (reader, writer) = reflector::store();
     let queue = watcher(api, watcher::Config::default())
         .default_backoff()
         .modify(|meta| {
@@ -116,7 +117,7 @@ async fn rounds(ctx: &Arc<Context>) {
         .boxed();
     let run = |meta, ctx| Box::pin(round(meta, ctx));
     let config = Config::default().concurrency(CONCURRENCY);
-    applier(run, after_error, Arc::clone(ctx), reader, queue, config)
+    applier(run, after_error, Arc::clone(ctx), ctx.objects.clone(), queue, config)
         .for_each(|ended| async {
             if let Err(error) = ended {
                 tracing::debug!(error = %chain(&error), "a round ended with an error");

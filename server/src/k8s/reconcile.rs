@@ -13,7 +13,7 @@ use holdfast_proto::api::secret::ReadForWorkload;
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt as _};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,6 +37,8 @@ pub struct Context {
     pub link: Link,
     /// Told once when a fence does not hold.
     pub open_fence: tokio::sync::watch::Sender<Option<String>>,
+    /// Metadata of every EdgeSecret that there is, as the watch keeps it.
+    pub objects: Store<PartialObjectMeta<EdgeSecret>>,
     tokens: Tokens,
     known: Mutex<HashMap<Key, Known>>,
     fenced: Mutex<HashMap<String, i64>>,
@@ -78,16 +80,18 @@ pub enum RoundError {
 }
 
 impl Context {
-    pub fn new(client: Client, clock: Clock, link: Link) -> Self {
+    pub fn new(client: Client, clock: Clock, objects: Store<PartialObjectMeta<EdgeSecret>>) -> Self {
         let (open_fence, _) = tokio::sync::watch::channel(None);
         let (tokens, known, fenced) = (Tokens::default(), Mutex::default(), Mutex::default());
-        Self { client, clock, link, open_fence, tokens, known, fenced }
+        Self { client, clock, link: Link::default(), open_fence, objects, tokens, known, fenced }
     }
 
-    /// EdgeSecrets that are synced, and all of them.
+    /// EdgeSecrets that are synced, and all that there are. What was known of others is forgotten: no round comes for
+    /// an object that is gone.
     pub fn synced(&self) -> (usize, usize) {
-        let known = lock(&self.known);
-        (known.values().filter(|one| one.is_synced).count(), known.len())
+        let mut known = lock(&self.known);
+        known.retain(|key, _| self.objects.get(key).is_some());
+        (known.values().filter(|one| one.is_synced).count(), self.objects.len())
     }
 
     async fn fence(&self, namespace: &str) -> Result<(), FenceError> {
@@ -363,4 +367,34 @@ async fn empty(writer: &Writer<'_>, known: &mut Known) -> Result<(), ApplyError>
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::runtime::{reflector, watcher::Event};
+
+    fn object(name: &str) -> PartialObjectMeta<EdgeSecret> {
+        let metadata = serde_json::json!({"metadata": {"namespace": "line-1", "name": name}});
+        serde_json::from_value(metadata).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_edge_secret_that_was_deleted_unsynced_does_not_count_for_ever() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let nowhere = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let (objects, mut writer) = reflector::store();
+        let ctx = Context::new(Client::try_from(nowhere).unwrap(), Clock::standing_at(0), objects);
+        for (name, is_synced) in [("good", true), ("bad", false)] {
+            writer.apply_watcher_event(&Event::Apply(object(name)));
+            let known = Known { is_synced, ..Known::default() };
+            lock(&ctx.known).insert(ObjectRef::from_obj(&object(name)), known);
+        }
+        assert_eq!(ctx.synced(), (1, 2));
+        writer.apply_watcher_event(&Event::Delete(object("bad")));
+        assert_eq!(ctx.synced(), (1, 1));
+        // One that no round has come to yet is not synced.
+        writer.apply_watcher_event(&Event::Apply(object("new")));
+        assert_eq!(ctx.synced(), (1, 2));
+    }
 }
