@@ -3,7 +3,7 @@
 //! Lives here: what an operator would do by hand. Must not live here: what the controller should then do.
 
 use crate::kube::KubeHost;
-use crate::plant::{Plant, until, write};
+use crate::plant::{Plant, write};
 use crate::process::{Lifetime, Process, Spawn, run};
 use crate::programs::program;
 use anyhow::{Context as _, ensure};
@@ -28,6 +28,7 @@ pub struct Controller {
     pub data: PathBuf,
     kubeconfig: PathBuf,
     log: PathBuf,
+    lifetime: Lifetime,
 }
 
 /// Applies the kinds and the roles that `holdfastd crd` prints, and binds the cluster-wide one.
@@ -110,12 +111,16 @@ impl Controller {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(kube: &KubeHost, root: &Path, bootstrap_token: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn start(
+        kube: &KubeHost,
+        root: &Path,
+        bootstrap_token: Option<&Path>,
+        lifetime: Lifetime,
+    ) -> anyhow::Result<Self> {
         let kubeconfig = kube.write_kubeconfig_for_service_account(NAMESPACE, ACCOUNT)?;
         let (data, log) = (root.join("controller/data"), root.join("logs/controller.log"));
-        std::fs::create_dir_all(root.join("logs"))?;
-        let process = spawn(&kubeconfig, &data, &log, bootstrap_token)?;
-        Ok(Self { process, data, kubeconfig, log })
+        let process = spawn((&kubeconfig, &data, &log), bootstrap_token, lifetime)?;
+        Ok(Self { process, data, kubeconfig, log, lifetime })
     }
 
     /// Kills it and starts it again, without a token: it has its certificate.
@@ -124,20 +129,19 @@ impl Controller {
     /// When it cannot be started.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.process.kill()?;
-        self.process = spawn(&self.kubeconfig, &self.data, &self.log, None)?;
+        self.process = spawn((&self.kubeconfig, &self.data, &self.log), None, self.lifetime)?;
         Ok(())
     }
 }
 
 fn spawn(
-    kubeconfig: &Path,
-    data: &Path,
-    log: &Path,
+    (kubeconfig, data, log): (&Path, &Path, &Path),
     bootstrap_token: Option<&Path>,
+    lifetime: Lifetime,
 ) -> anyhow::Result<Process> {
     let mut spawn =
         Spawn::new(program("holdfastd")?, log).arg("controller").arg("--kubeconfig").arg(kubeconfig);
-    spawn = spawn.arg("--data-dir").arg(data).lifetime(Lifetime::WithUs);
+    spawn = spawn.arg("--data-dir").arg(data).lifetime(lifetime);
     if let Some(token) = bootstrap_token {
         spawn = spawn.arg("--bootstrap-token-file").arg(token);
     }
@@ -180,15 +184,12 @@ pub fn await_condition(
     (condition_kind, status, reason): (&str, &str, &str),
     limit: Duration,
 ) -> anyhow::Result<Value> {
-    let mut last = Value::Null;
-    let what = format!("{kind}/{name} with {condition_kind}={status} {reason}");
-    let found = until(&what, limit, || {
-        last = kube.get(namespace, kind, name)?;
-        let found = condition(&last, condition_kind)
-            .is_some_and(|one| one["status"] == status && one["reason"] == reason);
-        Ok(found.then(|| last.clone()))
-    });
-    found.with_context(|| format!("it was {}", last["status"]))
+    let holds = |object: &Value| {
+        condition(object, condition_kind)
+            .is_some_and(|one| one["status"] == status && one["reason"] == reason)
+    };
+    let seen = kube.watch_until((namespace, kind, name), limit, holds);
+    seen.with_context(|| format!("{kind}/{name} with {condition_kind}={status} {reason}"))
 }
 
 /// Proposes and approves a grant of this path to a workload of the site; its id.

@@ -8,7 +8,7 @@
 //! garbage by ownerReference. TokenRequest, RBAC, CRDs, admission policies and server-side apply are all real.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,10 +21,11 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
+use serde_json::Value;
 
 use crate::cache::{Missing, kube_tool};
 use crate::ports::free_port;
-use crate::process::{Process, ProcessError, Spawn, run};
+use crate::process::{Lifetime, Process, ProcessError, Spawn, run};
 use crate::scratch::Scratch;
 
 const READY_LIMIT: Duration = Duration::from_secs(90);
@@ -56,6 +57,20 @@ pub enum KubeError {
     /// kubectl printed what is not JSON.
     #[error("kubectl printed no JSON")]
     Json(#[from] serde_json::Error),
+    /// An object did not become what was waited for.
+    #[error("{kind}/{name}: not within {limit:?}; {said} it was {last}")]
+    Late {
+        /// Of the object.
+        kind: String,
+        /// Of the object.
+        name: String,
+        /// How long.
+        limit: Duration,
+        /// What kubectl had to say.
+        said: String,
+        /// The object as it was seen last.
+        last: Box<Value>,
+    },
 }
 
 /// A running API server.
@@ -68,8 +83,10 @@ pub struct KubeHost {
     api: Process,
     etcd: Process,
     etcd_url: String,
+    lifetime: Lifetime,
+    folder: PathBuf,
     // Dropped last: both processes are gone before their files are.
-    scratch: Scratch,
+    _scratch: Option<Scratch>,
 }
 
 /// The one API server of this test process, started when it is first asked for. Use a namespace of your own in it.
@@ -84,25 +101,25 @@ pub fn shared() -> &'static KubeHost {
 impl KubeHost {
     /// Starts etcd and the API server and waits until it is ready (about 3 s).
     pub fn start() -> Result<Self, KubeError> {
-        let (apiserver, kubectl) = (kube_tool("kube-apiserver")?, kube_tool("kubectl")?);
         let scratch = Scratch::new("kube");
-        let pki = Pki::make(&scratch.join("pki"))?;
-        let (mut etcd, etcd_url) = start_etcd(&scratch)?;
+        let host = Self::start_in(scratch.path(), Lifetime::WithUs)?;
+        Ok(Self { _scratch: Some(scratch), ..host })
+    }
+
+    /// As [`KubeHost::start`], with all its files in this folder.
+    pub fn start_in(folder: &Path, lifetime: Lifetime) -> Result<Self, KubeError> {
+        let (apiserver, kubectl) = (kube_tool("kube-apiserver")?, kube_tool("kubectl")?);
+        let folder = folder.to_owned();
+        let pki = Pki::make(&folder.join("pki"))?;
+        let (mut etcd, etcd_url) = start_etcd(&folder, lifetime)?;
         let health =
             |etcd_url: &str| run(Command::new(&kubectl).args(["get", "--raw", "/health", "-s", etcd_url]));
         etcd.wait_for("etcd answers", READY_LIMIT, || health(&etcd_url).is_ok())?;
         let port = free_port();
-        let api = spawn_apiserver(&apiserver, &scratch, &pki, &etcd_url, port)?;
-        let mut host = Self {
-            admin: scratch.join("admin.kubeconfig"),
-            pki,
-            port,
-            kubectl,
-            api,
-            etcd,
-            etcd_url,
-            scratch,
-        };
+        let api = spawn_apiserver(&apiserver, (&folder, lifetime), &pki, &etcd_url, port)?;
+        let admin = folder.join("admin.kubeconfig");
+        let mut host =
+            Self { admin, pki, port, kubectl, api, etcd, etcd_url, lifetime, folder, _scratch: None };
         host.write_kubeconfig_for("admin", &["system:masters"])?;
         host.wait_ready()?;
         Ok(host)
@@ -135,6 +152,11 @@ impl KubeHost {
         self.kubectl(&["get", "--raw", "/openid/v1/jwks"])
     }
 
+    /// The kubectl that fits it.
+    pub fn kubectl_path(&self) -> &Path {
+        &self.kubectl
+    }
+
     /// The kubeconfig of an administrator to whom nothing is forbidden.
     pub fn admin_kubeconfig(&self) -> &Path {
         &self.admin
@@ -151,18 +173,18 @@ impl KubeHost {
         self.write_kubeconfig(user, &fields)
     }
 
-    /// A kubeconfig that carries a ServiceAccount's token for the API server itself, as a pod would.
+    /// A kubeconfig that carries a ServiceAccount's token for the API server itself, as a pod would; for a day.
     pub fn write_kubeconfig_for_service_account(
         &self,
         namespace: &str,
         name: &str,
     ) -> Result<PathBuf, KubeError> {
-        let token = self.token(namespace, name, TOKEN_ISSUER, 3600)?;
+        let token = self.token(namespace, name, TOKEN_ISSUER, 86_400)?;
         self.write_kubeconfig(&format!("{namespace}-{name}"), &format!("token: {token}"))
     }
 
     fn write_kubeconfig(&self, user: &str, user_fields: &str) -> Result<PathBuf, KubeError> {
-        let path = self.scratch.join(format!("{}.kubeconfig", user.replace([':', '/'], "-")));
+        let path = self.folder.join(format!("{}.kubeconfig", user.replace([':', '/'], "-")));
         let text = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: it\n\
              clusters:\n- name: it\n  cluster:\n    server: {}\n    certificate-authority-data: {}\n\
@@ -187,8 +209,45 @@ impl KubeHost {
     }
 
     /// Reads one object as JSON.
-    pub fn get(&self, namespace: &str, kind: &str, name: &str) -> Result<serde_json::Value, KubeError> {
+    pub fn get(&self, namespace: &str, kind: &str, name: &str) -> Result<Value, KubeError> {
         Ok(serde_json::from_str(&self.kubectl(&["-n", namespace, "get", kind, name, "-o", "json"])?)?)
+    }
+
+    /// Watches an object, which need not be there yet, until `is_wanted` holds for it; the object as it is then.
+    pub fn watch_until(
+        &self,
+        (namespace, kind, name): (&str, &str, &str),
+        limit: Duration,
+        is_wanted: impl FnMut(&Value) -> bool,
+    ) -> Result<Value, KubeError> {
+        let mut command = kubectl_command(&self.kubectl, &self.admin);
+        command
+            .args(["-n", namespace, "get", kind, "--field-selector", &format!("metadata.name={name}")])
+            .args(["--watch", "--output-watch-events", "-o", "json"])
+            // kubectl ends the watch by itself: the read below never waits for ever.
+            .arg(format!("--request-timeout={}s", limit.as_secs()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let failed = |source| ProcessError::Start { program: "kubectl".into(), source };
+        let mut child = command.spawn().map_err(failed)?;
+        let seen = child.stdout.take().map(|stdout| first_wanted(stdout, is_wanted)).transpose();
+        // It may have ended already; then there is nothing to kill.
+        drop(child.kill());
+        let said = child.wait_with_output().map_err(failed)?.stderr;
+        match seen?.unwrap_or(Err(Value::Null)) {
+            Ok(object) => Ok(object),
+            Err(last) => {
+                let said = String::from_utf8_lossy(&said).trim().to_owned();
+                Err(KubeError::Late {
+                    kind: kind.to_owned(),
+                    name: name.to_owned(),
+                    limit,
+                    said,
+                    last: last.into(),
+                })
+            }
+        }
     }
 
     /// Server-side apply of YAML or JSON documents as the administrator.
@@ -238,12 +297,17 @@ impl KubeHost {
         self.api.kill()?;
         self.api = spawn_apiserver(
             &kube_tool("kube-apiserver")?,
-            &self.scratch,
+            (&self.folder, self.lifetime),
             &self.pki,
             &self.etcd_url,
             self.port,
         )?;
         self.wait_ready()
+    }
+
+    /// Both processes, the one that needs the other first.
+    pub fn pids(&self) -> [u32; 2] {
+        [self.api.pid(), self.etcd.pid()]
     }
 
     /// The logs of both processes, for a failing test.
@@ -252,12 +316,13 @@ impl KubeHost {
     }
 }
 
-fn start_etcd(scratch: &Scratch) -> Result<(Process, String), KubeError> {
+fn start_etcd(folder: &Path, lifetime: Lifetime) -> Result<(Process, String), KubeError> {
     let client = format!("http://127.0.0.1:{}", free_port());
     let peer = format!("http://127.0.0.1:{}", free_port());
-    let etcd = Spawn::new("etcd", scratch.join("etcd.log"))
+    let etcd = Spawn::new("etcd", folder.join("etcd.log"))
+        .lifetime(lifetime)
         .arg("--data-dir")
-        .arg(scratch.join("etcd"))
+        .arg(folder.join("etcd"))
         .arg("--unsafe-no-fsync")
         .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
         .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
@@ -268,13 +333,14 @@ fn start_etcd(scratch: &Scratch) -> Result<(Process, String), KubeError> {
 
 fn spawn_apiserver(
     program: &Path,
-    scratch: &Scratch,
+    (folder, lifetime): (&Path, Lifetime),
     pki: &Pki,
     etcd_url: &str,
     port: u16,
 ) -> Result<Process, KubeError> {
     let file = |flag: &str, name: &str| format!("--{flag}={}", pki.directory.join(name).display());
-    let process = Spawn::new(program, scratch.join("kube-apiserver.log"))
+    let process = Spawn::new(program, folder.join("kube-apiserver.log"))
+        .lifetime(lifetime)
         .arg(format!("--etcd-servers={etcd_url}"))
         .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
         .arg(format!("--secure-port={port}"))
@@ -300,6 +366,22 @@ fn kubectl_command(kubectl: &Path, kubeconfig: &Path) -> Command {
         command.arg("--cache-dir").arg(directory.join("kubectl-cache"));
     }
     command
+}
+
+/// The first object of a stream of watch events that is there and wanted, or the last that was seen.
+fn first_wanted(
+    events: impl Read,
+    mut is_wanted: impl FnMut(&Value) -> bool,
+) -> Result<Result<Value, Value>, serde_json::Error> {
+    let mut last = Value::Null;
+    for event in serde_json::Deserializer::from_reader(BufReader::new(events)).into_iter::<Value>() {
+        let mut event = event?;
+        last = event["object"].take();
+        if event["type"] != "DELETED" && is_wanted(&last) {
+            return Ok(Ok(last));
+        }
+    }
+    Ok(Err(last))
 }
 
 fn run_with_input(mut command: Command, input: &str) -> Result<String, KubeError> {

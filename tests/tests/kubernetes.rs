@@ -14,7 +14,6 @@ use holdfast_tests::plant::{Plant, until};
 use holdfast_tests::process::Lifetime;
 use holdfast_tests::scratch::Scratch;
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -42,7 +41,7 @@ impl World {
         let plant = Plant::start(&Scratch::new("kubernetes").keep(), Lifetime::WithUs)?;
         install(kube)?;
         let token = controller::register(&plant, kube, SITE)?;
-        let controller = Controller::start(kube, plant.root(), Some(&token))?;
+        let controller = Controller::start(kube, plant.root(), Some(&token), Lifetime::WithUs)?;
         await_condition(kube, ("", "holdfastsite", "default"), ("Connected", "True", "Connected"), LIMIT)?;
         Ok(Self { kube, parts: RwLock::new(Parts { plant, controller }) })
     }
@@ -74,20 +73,23 @@ impl World {
     }
 
     fn values(&self, namespace: &str, name: &str) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
-        let secret = self.kube.get(namespace, "secret", name)?;
-        let data = secret["data"].as_object().cloned().unwrap_or_default();
-        data.into_iter()
-            .map(|(key, text)| Ok((key, STANDARD.decode(text.as_str().context("no text")?)?)))
-            .collect()
+        values(&self.kube.get(namespace, "secret", name)?)
     }
 
     /// Waits until a Secret holds exactly this under one key.
     fn until_value(&self, namespace: &str, name: &str, key: &str, value: &[u8]) -> anyhow::Result<()> {
-        until(&format!("{namespace}/{name} to hold the value"), LIMIT, || {
-            let values = self.values(namespace, name).unwrap_or_default();
-            Ok((values == [(key.to_owned(), value.to_vec())]).then_some(()))
-        })
+        let wanted = [(key.to_owned(), value.to_vec())];
+        let holds = |secret: &Value| values(secret).is_ok_and(|values| values == wanted);
+        self.kube.watch_until((namespace, "secret", name), LIMIT, holds)?;
+        Ok(())
     }
+}
+
+fn values(secret: &Value) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+    let data = secret["data"].as_object().cloned().unwrap_or_default();
+    data.into_iter()
+        .map(|(key, text)| Ok((key, STANDARD.decode(text.as_str().context("no text")?)?)))
+        .collect()
 }
 
 fn workload(namespace: &str, account: &str) -> String {
@@ -95,7 +97,6 @@ fn workload(namespace: &str, account: &str) -> String {
 }
 
 #[test]
-#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn an_edge_secret_becomes_a_secret_of_its_type_with_the_services_bytes() -> anyhow::Result<()> {
     let world = world();
     let parts = world.shared();
@@ -146,7 +147,6 @@ fn an_edge_secret_becomes_a_secret_of_its_type_with_the_services_bytes() -> anyh
 }
 
 #[test]
-#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn what_is_not_granted_makes_no_secret_until_it_is() -> anyhow::Result<()> {
     let world = world();
     let parts = world.shared();
@@ -163,11 +163,10 @@ fn what_is_not_granted_makes_no_secret_until_it_is() -> anyhow::Result<()> {
     // A tier that no workload has is no way in.
     grant(&parts.plant, "denied/one", &workload("denied", "app"), &["--min-tier", "T1"])?;
     world.kube.kubectl(&["-n", "denied", "annotate", "edgesecret", "one", "holdfast.dev/refresh=1"])?;
-    let tier = until("the refusal to name the tier", LIMIT, || {
-        let edge = world.kube.get("denied", "edgesecret", "one")?;
-        let why = condition(&edge, "Authorized").map(|one| one["message"].to_string()).unwrap_or_default();
-        Ok(why.contains("T1").then_some(why))
-    })?;
+    let names_the_tier = |edge: &Value| {
+        condition(edge, "Authorized").is_some_and(|one| one["message"].to_string().contains("T1"))
+    };
+    let tier = world.kube.watch_until(("denied", "edgesecret", "one"), LIMIT, names_the_tier)?;
     assert!(world.kube.get("denied", "secret", "one").is_err(), "{tier}");
 
     grant(&parts.plant, "denied/one", &workload("denied", "app"), &[])?;
@@ -176,7 +175,6 @@ fn what_is_not_granted_makes_no_secret_until_it_is() -> anyhow::Result<()> {
 }
 
 #[test]
-#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn a_new_version_is_synced_and_a_key_that_goes_from_the_spec_goes_from_the_secret() -> anyhow::Result<()> {
     let world = world();
     let parts = world.shared();
@@ -210,7 +208,6 @@ fn a_new_version_is_synced_and_a_key_that_goes_from_the_spec_goes_from_the_secre
 }
 
 #[test]
-#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn a_withdrawn_grant_takes_the_values_away() -> anyhow::Result<()> {
     let world = world();
     let parts = world.shared();
@@ -233,7 +230,6 @@ fn a_withdrawn_grant_takes_the_values_away() -> anyhow::Result<()> {
 }
 
 #[test]
-#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn the_controllers_account_reads_no_secret() -> anyhow::Result<()> {
     let world = world();
     let _parts = world.shared();
@@ -258,8 +254,33 @@ fn the_controllers_account_reads_no_secret() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What the threat model says of a stolen ServiceAccount of the controller: `patch` answers with the whole object.
 #[test]
-#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
+fn a_stolen_controllers_account_reads_by_patch_where_it_is_bound_and_nowhere_else() -> anyhow::Result<()> {
+    let world = world();
+    let _parts = world.shared();
+    world.namespace("bound", &[])?;
+    world.kube.create_namespace("unbound")?;
+    for namespace in ["bound", "unbound"] {
+        let literal = "--from-literal=a=theirs";
+        world.kube.kubectl(&["-n", namespace, "create", "secret", "generic", "foreign", literal])?;
+    }
+    let token = world.kube.token(NAMESPACE, ACCOUNT, kube::TOKEN_ISSUER, 600)?;
+    let agent = agent(world.kube.ca_pem().as_bytes(), None)?;
+    let patch = |namespace: &str| -> anyhow::Result<(u16, Value)> {
+        let url = format!("{}/api/v1/namespaces/{namespace}/secrets/foreign?dryRun=All", world.kube.url());
+        let request = agent.patch(url).header("authorization", format!("Bearer {token}"));
+        let mut answer = request.content_type("application/merge-patch+json").send("{}")?;
+        Ok((answer.status().as_u16(), answer.body_mut().read_json()?))
+    };
+    let (status, answer) = patch("bound")?;
+    assert_eq!((status, &answer["data"]["a"]), (200, &json!(STANDARD.encode("theirs"))), "{answer}");
+    let (status, answer) = patch("unbound")?;
+    assert_eq!((status, &answer["reason"]), (403, &json!("Forbidden")), "{answer}");
+    Ok(())
+}
+
+#[test]
 fn an_edge_secret_reaches_no_account_of_another_namespace() -> anyhow::Result<()> {
     let world = world();
     let parts = world.shared();
@@ -285,7 +306,6 @@ fn an_edge_secret_reaches_no_account_of_another_namespace() -> anyhow::Result<()
 }
 
 #[test]
-#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn a_secret_that_is_not_ours_is_left_alone_unless_adopted() -> anyhow::Result<()> {
     let world = world();
     let parts = world.shared();
@@ -321,7 +341,6 @@ fn a_secret_that_is_not_ours_is_left_alone_unless_adopted() -> anyhow::Result<()
 }
 
 #[test]
-#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn the_api_server_refuses_what_the_kinds_do_not_allow() -> anyhow::Result<()> {
     let world = world();
     let _parts = world.shared();
@@ -332,6 +351,13 @@ fn the_api_server_refuses_what_the_kinds_do_not_allow() -> anyhow::Result<()> {
     let table: &[(&str, Change)] = &[
         ("name and type stay", |o| o["spec"]["target"]["name"] = json!("s")),
         ("name and type stay", |o| o["spec"]["target"]["type"] = json!("kubernetes.io/tls")),
+        // Kubernetes itself would fill one with a token, of the other make one who may join the cluster.
+        ("credential of the cluster", |o| {
+            o["spec"]["target"]["type"] = json!("kubernetes.io/service-account-token");
+        }),
+        ("credential of the cluster", |o| {
+            o["spec"]["target"]["type"] = json!("bootstrap.kubernetes.io/token");
+        }),
         ("path", |o| o["spec"]["items"][0]["path"] = json!("a/../b c")),
         ("key", |o| o["spec"]["items"][0]["key"] = json!("a/b")),
         ("items", |o| o["spec"]["items"] = json!([])),
@@ -366,6 +392,18 @@ fn until_authorizer_says(world: &World, verdict: &str, args: &[&str]) -> anyhow:
     })
 }
 
+/// HTTP with these roots alone; an answer that says no is an answer.
+fn agent(ca_pem: &[u8], certificate: Option<ureq::tls::ClientCert>) -> anyhow::Result<ureq::Agent> {
+    let root = ureq::tls::Certificate::from_pem(ca_pem)?.to_owned();
+    let tls = ureq::tls::TlsConfig::builder()
+        .provider(ureq::tls::TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .root_certs(ureq::tls::RootCerts::new_with_certs(&[root]))
+        .client_cert(certificate)
+        .build();
+    Ok(ureq::Agent::config_builder().tls_config(tls).http_status_as_error(false).build().new_agent())
+}
+
 /// A way to the service with the controller's own certificate, as whoever stole it would have it.
 fn stolen(parts: &Parts) -> anyhow::Result<impl Fn(&Value) -> anyhow::Result<(u16, Value)> + use<>> {
     let kept: Value = serde_json::from_slice(&std::fs::read(parts.controller.data.join("controller.json"))?)?;
@@ -382,15 +420,8 @@ fn stolen(parts: &Parts) -> anyhow::Result<impl Fn(&Value) -> anyhow::Result<(u1
     let pkcs8 = kept["key_pkcs8"].as_str().context("no key")?;
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{pkcs8}\n-----END PRIVATE KEY-----\n");
     let key = ureq::tls::PrivateKey::from_pem(pem.as_bytes())?;
-    let root =
-        ureq::tls::Certificate::from_pem(&std::fs::read(parts.plant.data().join("ca.pem"))?)?.to_owned();
-    let tls = ureq::tls::TlsConfig::builder()
-        .provider(ureq::tls::TlsProvider::Rustls)
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .root_certs(ureq::tls::RootCerts::new_with_certs(&[root]))
-        .client_cert(Some(ureq::tls::ClientCert::new_with_certs(&chain, key)))
-        .build();
-    let agent = ureq::Agent::config_builder().tls_config(tls).http_status_as_error(false).build().new_agent();
+    let ca = std::fs::read(parts.plant.data().join("ca.pem"))?;
+    let agent = agent(&ca, Some(ureq::tls::ClientCert::new_with_certs(&chain, key)))?;
     let url = format!("{}/v1/site/secret", parts.plant.url);
     Ok(move |body: &Value| {
         let mut answer = agent.post(&url).send_json(body)?;
@@ -399,7 +430,6 @@ fn stolen(parts: &Parts) -> anyhow::Result<impl Fn(&Value) -> anyhow::Result<(u1
 }
 
 #[test]
-#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn a_token_for_another_site_audience_or_life_opens_nothing() -> anyhow::Result<()> {
     let world = world();
     let parts = world.shared();
@@ -438,7 +468,6 @@ fn a_token_for_another_site_audience_or_life_opens_nothing() -> anyhow::Result<(
 }
 
 #[test]
-#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn while_the_service_is_away_the_last_value_stays_as_long_as_its_grant_allows() -> anyhow::Result<()> {
     let world = world();
     let mut parts = world.alone();
@@ -480,7 +509,6 @@ fn while_the_service_is_away_the_last_value_stays_as_long_as_its_grant_allows() 
 }
 
 #[test]
-#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn a_controller_that_could_read_secrets_stops() -> anyhow::Result<()> {
     let world = world();
     let mut parts = world.alone();
@@ -530,32 +558,22 @@ fn a_controller_that_could_read_secrets_stops() -> anyhow::Result<()> {
 }
 
 #[test]
-#[ignore = "written, not yet run: `make kube`, then `cargo test -p holdfast-tests --test kubernetes -- --ignored`"]
 fn a_one_time_token_enrols_one_controller_once() -> anyhow::Result<()> {
     let world = world();
-    let parts = world.alone();
-    let kubeconfig = world.kube.write_kubeconfig_for_service_account(NAMESPACE, ACCOUNT)?;
-    let data: PathBuf = Scratch::new("second-controller").keep();
-    let mut second = std::process::Command::new(holdfast_tests::programs::program("holdfastd")?);
-    second.arg("controller").arg("--kubeconfig").arg(kubeconfig).arg("--data-dir").arg(&data);
-    second.arg("--bootstrap-token-file").arg(parts.plant.root().join("controller/bootstrap-token"));
-    let mut second = second.stderr(std::process::Stdio::null()).spawn()?;
+    let mut parts = world.alone();
+    let scratch = Scratch::new("second-controller");
+    let token = parts.plant.root().join("controller/bootstrap-token");
+    let mut second = Controller::start(world.kube, scratch.path(), Some(&token), Lifetime::WithUs)?;
     // Its first word on the HoldfastSite is that the token was refused.
-    let refused = await_condition(
-        world.kube,
-        ("", "holdfastsite", "default"),
-        ("Connected", "False", "TokenRefused"),
-        LIMIT,
-    );
-    second.kill()?;
-    second.wait()?;
-    refused?;
-    assert!(!data.join("controller.json").exists());
+    let site = ("", "holdfastsite", "default");
+    await_condition(world.kube, site, ("Connected", "False", "TokenRefused"), LIMIT)?;
+    second.process.kill()?;
+    assert!(!second.data.join("controller.json").exists());
     let sites = parts.plant.json("viewer", &["site", "list"])?;
     assert!(
         sites[0]["controller_certificate"].is_string(),
         "the first controller lost its certificate: {sites}"
     );
-    await_condition(world.kube, ("", "holdfastsite", "default"), ("Connected", "True", "Connected"), LIMIT)
-        .map(drop)
+    parts.controller.restart()?;
+    await_condition(world.kube, site, ("Connected", "True", "Connected"), LIMIT).map(drop)
 }
