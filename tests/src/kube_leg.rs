@@ -113,17 +113,17 @@ fn await_value(kube: &KubeHost, name: &str, value: &[u8], version: u64) -> anyho
         word(&secret["type"]),
         value.len()
     );
-    Ok(fact(&edge, Some(&secret)))
+    Ok(fact(&edge, Some((&secret, &wanted))))
 }
 
-fn fact(edge: &Value, secret: Option<&Value>) -> Value {
+fn fact(edge: &Value, secret: Option<(&Value, &Value)>) -> Value {
     let authorized = condition(edge, "Authorized");
     json!({
         "name": format!("{NAMESPACE}/{}", word(&edge["metadata"]["name"])), "path": PATH,
         "conditions": edge["status"]["conditions"], "versions": edge["status"]["source"]["versions"],
         "reason": authorized.map(|one| &one["message"]),
-        "secret": secret.map(|secret| json!({
-            "name": secret["metadata"]["name"], "type": secret["type"], "equals_the_value_put": true,
+        "secret": secret.map(|(secret, put)| json!({
+            "name": secret["metadata"]["name"], "type": secret["type"], "equals_the_value_put": secret["data"] == *put,
         })),
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::folder;
 use anyhow::Context as _;
+use holdfast_tests::kube_leg::Leg;
 use holdfast_tests::life::Life;
 use holdfast_tests::plant::{Device, Plant, write};
 use rustix::process::{Pid, Signal, kill_process};
@@ -9,19 +10,23 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Programs that `stop` may end.
-const OURS: [&str; 5] = ["device-life", "holdfast-device", "holdfastd", "swtpm", "kube-apiserver"];
+const OURS: [&str; 6] = ["device-life", "holdfast-device", "holdfastd", "swtpm", "kube-apiserver", "etcd"];
 
 /// `.demo/env`: what the commands need to speak to this service.
-pub(crate) fn write_env(demo: &Path, plant: &Plant) -> anyhow::Result<()> {
+pub(crate) fn write_env(demo: &Path, plant: &Plant, leg: Option<&Leg>) -> anyhow::Result<()> {
     let data = plant.data();
     let tokens: Value = serde_json::from_slice(&std::fs::read(data.join("tokens.json"))?)?;
     let token = tokens["installation-admin"].as_str().context("no token for installation-admin")?;
-    let text = format!(
+    let mut text = format!(
         "export HOLDFAST_URL='{}'\nexport HOLDFAST_CA='{}'\nexport HOLDFAST_TOKEN='{token}'\nexport HOLDFAST_TOKEN_FILE='{}'\n",
         plant.url,
         data.join("ca.pem").display(),
         data.join("tokens.json").display()
     );
+    if let Some(leg) = leg {
+        let (kubectl, config) = (leg.kube.kubectl_path().display(), leg.kube.admin_kubeconfig().display());
+        text.push_str(&format!("export KUBECONFIG='{config}'\nalias kubectl='{kubectl}'\n"));
+    }
     write(&demo.join("env"), text.as_bytes())
 }
 
@@ -31,8 +36,10 @@ pub(crate) fn write_pids(
     plant: &mut Plant,
     devices: &[Device],
     lives: &[Life],
+    leg: Option<&Leg>,
 ) -> anyhow::Result<()> {
     let mut pids: Vec<u32> = lives.iter().map(Life::pid).collect();
+    pids.extend(leg.into_iter().flat_map(Leg::pids));
     pids.push(plant.service().pid());
     pids.extend(devices.iter().filter_map(|device| device.tpm.as_ref()?.pid()));
     let lines: Vec<String> = pids.iter().map(ToString::to_string).collect();
@@ -50,7 +57,9 @@ pub(crate) fn stop() -> anyhow::Result<()> {
         let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let ours = OURS.iter().any(|name| command.contains(name));
         if let Some(pid) = Pid::from_raw(pid).filter(|_| ours) {
-            kill_process(pid, Signal::TERM)?;
+            // After SIGTERM the API server lingers on its port; nothing of it is worth a farewell.
+            let is_kube = ["kube-apiserver", "etcd"].iter().any(|name| command.contains(name));
+            kill_process(pid, if is_kube { Signal::KILL } else { Signal::TERM })?;
             ended += 1;
         }
     }

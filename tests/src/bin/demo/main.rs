@@ -8,6 +8,7 @@ mod secrets;
 mod updates;
 
 use anyhow::Context as _;
+use holdfast_tests::kube_leg::kubernetes_leg;
 use holdfast_tests::life::Life;
 use holdfast_tests::plant::Plant;
 use holdfast_tests::process::Lifetime;
@@ -39,7 +40,9 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("\ndemo: {error:#}\nlogs: .demo/plant/logs, .demo/plant/devices/*/*.log");
+            eprintln!(
+                "\ndemo: {error:#}\nlogs: .demo/plant/logs, .demo/plant/devices/*/*.log, .demo/plant/kube/*.log"
+            );
             ExitCode::FAILURE
         }
     }
@@ -81,7 +84,7 @@ fn run(flags: &Flags) -> anyhow::Result<()> {
 
     say("service", "starting holdfastd all with embedded defaults (SQLite, file keys)");
     let mut plant = Plant::start(&demo.join("plant"), lifetime)?;
-    keep::write_env(&demo, &plant)?;
+    keep::write_env(&demo, &plant, None)?;
     done(&format!("{} is ready", plant.url));
 
     say("desk", "root keys 2 of 3, product keys 2 of 3: drafted, signed apart, merged, published");
@@ -98,9 +101,8 @@ fn run(flags: &Flags) -> anyhow::Result<()> {
     updates::good(&plant, &devices, &lives, &mut report)?;
     updates::publish(&plant, 3, &three, None)?;
     updates::bad(&plant, &devices, &mut report)?;
-    if flags.k8s {
-        println!("\n(The Kubernetes leg is not part of this demo yet.)");
-    }
+    let leg = flags.k8s.then(|| kubernetes_leg(&plant, lifetime)).transpose()?;
+    report.kubernetes = leg.as_ref().map(|leg| leg.facts.clone());
 
     report.read_devices(&plant, &devices)?;
     let wall_s = began.elapsed().as_secs();
@@ -108,9 +110,11 @@ fn run(flags: &Flags) -> anyhow::Result<()> {
     println!("\nThe demo ended well after {wall_s} s. The same facts as JSON: .demo/report.json");
     println!("(The web console comes later.)");
     if flags.keep {
-        keep::write_pids(&demo, &mut plant, &devices, &lives)?;
+        keep::write_env(&demo, &plant, leg.as_ref())?;
+        keep::write_pids(&demo, &mut plant, &devices, &lives, leg.as_ref())?;
         println!(
-            "It keeps running: `source .demo/env`, then `holdfast --as viewer device list`. End it with `make demo-stop`."
+            "It keeps running: `source .demo/env`, then `holdfast --as viewer device list`{}. End it with `make demo-stop`.",
+            if leg.is_some() { " or `kubectl get edgesecrets --all-namespaces`" } else { "" }
         );
         return Ok(());
     }

@@ -12,7 +12,8 @@ pub(crate) struct Report {
     pub(crate) updates: Vec<Value>,
     pub(crate) rollouts: Vec<Value>,
     pub(crate) secrets: Vec<Value>,
-    pub(crate) kubernetes: Vec<Value>,
+    /// None: the leg was not asked for.
+    pub(crate) kubernetes: Option<Value>,
     pub(crate) power_cuts: u32,
 }
 
@@ -35,8 +36,8 @@ impl Report {
             "devices": self.devices, "refused": self.refused, "updates": self.updates,
             "rollouts": self.rollouts, "secrets": self.secrets, "power_cuts": self.power_cuts, "wall_s": wall_s,
         });
-        if !self.kubernetes.is_empty() {
-            document["kubernetes"] = json!(self.kubernetes);
+        if let Some(facts) = &self.kubernetes {
+            document["kubernetes"] = facts.clone();
         }
         write(&demo.join("report.json"), serde_json::to_string_pretty(&document)?.as_bytes())
     }
