@@ -7,8 +7,8 @@ pub const CLUSTER_ROLE: &str = "holdfast-controller";
 /// Bound by a RoleBinding in each namespace that has EdgeSecrets: writing Secrets, asking for tokens.
 pub const NAMESPACE_ROLE: &str = "holdfast-controller-namespace";
 
-/// Both roles as one List. `create` and `patch` let no value be read: of what it patches, the controller asks for
-/// metadata alone, and nothing else may get, list or watch.
+/// Both roles as one List. None may get, list or watch Secrets. `patch` is answered with the whole object: the
+/// controller asks for metadata alone, whoever stole its account need not (threat model, Kubernetes).
 pub fn roles() -> Value {
     let role = |name: &str, rules: Value| {
         json!({
