@@ -61,14 +61,26 @@ pub fn install(kube: &KubeHost) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets the controller work in a namespace.
+/// Makes a namespace in which the controller may work, with these ServiceAccounts.
 ///
 /// # Errors
 /// When the API server refuses.
-pub fn admit(kube: &KubeHost, namespace: &str) -> anyhow::Result<()> {
-    let subject = format!("--serviceaccount={NAMESPACE}:{ACCOUNT}");
-    let role = "--clusterrole=holdfast-controller-namespace";
-    kube.kubectl(&["-n", namespace, "create", "rolebinding", "holdfast-controller", role, &subject])?;
+pub fn open_namespace(kube: &KubeHost, namespace: &str, accounts: &[&str]) -> anyhow::Result<()> {
+    let account = |name: &&str| json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": namespace, "name": name}});
+    let mut items = vec![
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": {"namespace": namespace, "name": "holdfast-controller"},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+                "name": "holdfast-controller-namespace",
+            },
+            "subjects": [{"kind": "ServiceAccount", "namespace": NAMESPACE, "name": ACCOUNT}],
+        }),
+    ];
+    items.extend(accounts.iter().map(account));
+    kube.apply(&json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string())?;
     Ok(())
 }
 

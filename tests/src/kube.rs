@@ -9,6 +9,7 @@
 
 use std::fs;
 use std::io::{self, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -127,7 +128,12 @@ impl KubeHost {
 
     fn wait_ready(&mut self) -> Result<(), KubeError> {
         let (kubectl, admin) = (self.kubectl.clone(), self.admin.clone());
-        let ready = || run(kubectl_command(&kubectl, &admin).args(["get", "--raw", "/readyz"])).is_ok();
+        let port = self.port;
+        // Starting kubectl takes from the API server the very time in which it starts: the first question is cheap.
+        let ready = || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+                && run(kubectl_command(&kubectl, &admin).args(["get", "--raw", "/readyz"])).is_ok()
+        };
         Ok(self.api.wait_for("kube-apiserver is ready", READY_LIMIT, ready)?)
     }
 

@@ -2,7 +2,7 @@
 //! is not granted becomes none.
 
 use crate::controller::{
-    Controller, admit, await_condition, condition, edge_secret, grant, install, put, register,
+    Controller, await_condition, condition, edge_secret, grant, install, open_namespace, put, register,
 };
 use crate::kube::KubeHost;
 use crate::plant::Plant;
@@ -49,11 +49,7 @@ pub fn kubernetes_leg(plant: &Plant, lifetime: Lifetime) -> anyhow::Result<Leg> 
     let version: Value = serde_json::from_str(&kube.kubectl(&["get", "--raw", "/version"])?)?;
     let version = word(&version["gitVersion"]).to_owned();
     install(&kube)?;
-    kube.create_namespace(NAMESPACE)?;
-    admit(&kube, NAMESPACE)?;
-    for account in ["gateway", "intruder"] {
-        kube.create_service_account(NAMESPACE, account)?;
-    }
+    open_namespace(&kube, NAMESPACE, &["gateway", "intruder"])?;
     let token = register(plant, &kube, SITE)?;
     let controller = Controller::start(&kube, plant.root(), Some(&token), lifetime)?;
     let site =

@@ -85,6 +85,19 @@ fn rbac_refuses_what_was_not_granted() {
 }
 
 #[test]
+fn a_watch_for_what_never_comes_ends_with_what_was_seen_last() {
+    let kube = kube::shared();
+    kube.create_namespace("watched").unwrap();
+    let two_seconds = std::time::Duration::from_secs(2);
+    let seen = kube.watch_until(("", "namespace", "watched"), two_seconds, |_| true).unwrap();
+    assert_eq!(seen["metadata"]["name"], "watched");
+    let late = kube.watch_until(("", "namespace", "watched"), two_seconds, |_| false).unwrap_err();
+    assert!(matches!(&late, kube::KubeError::Late { last, .. } if **last == seen), "{late}");
+    let absent = kube.watch_until(("", "namespace", "never"), two_seconds, |_| true).unwrap_err();
+    assert!(matches!(&absent, kube::KubeError::Late { last, .. } if last.is_null()), "{absent}");
+}
+
+#[test]
 fn a_killed_api_server_comes_back_with_everything_stored() {
     let mut kube = kube::KubeHost::start().unwrap();
     kube.create_namespace("kept").unwrap();

@@ -7,7 +7,8 @@ use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use holdfast_tests::controller::{
-    self, ACCOUNT, Controller, NAMESPACE, admit, await_condition, condition, edge_secret, grant, install, put,
+    self, ACCOUNT, Controller, NAMESPACE, await_condition, condition, edge_secret, grant, install,
+    open_namespace, put,
 };
 use holdfast_tests::kube::{self, KubeHost};
 use holdfast_tests::plant::{Plant, until};
@@ -58,9 +59,7 @@ impl World {
 
     /// A namespace in which the controller works, with these ServiceAccounts.
     fn namespace(&self, name: &str, accounts: &[&str]) -> anyhow::Result<()> {
-        self.kube.create_namespace(name)?;
-        admit(self.kube, name)?;
-        accounts.iter().try_for_each(|account| Ok(self.kube.create_service_account(name, account)?))
+        open_namespace(self.kube, name, accounts)
     }
 
     fn apply(&self, object: &Value) -> anyhow::Result<()> {
