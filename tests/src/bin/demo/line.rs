@@ -106,5 +106,9 @@ fn refuse_the_impostor(plant: &Plant, impostor: &mut Device, report: &mut Report
         report.refused.iter().any(|one| one["serial"] == json!(impostor.serial)),
         "the service keeps no record of the impostor"
     );
+    // Nobody has a use for its TPM any more: a kept demo would leave it behind.
+    if let Some(tpm) = &mut impostor.tpm {
+        tpm.stop()?;
+    }
     Ok(())
 }
