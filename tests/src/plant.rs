@@ -219,8 +219,17 @@ impl Device {
     /// # Errors
     /// When it cannot be started.
     pub fn run(&self, args: &[&str]) -> anyhow::Result<Said> {
+        self.run_with(args, &[])
+    }
+
+    /// As [`Device::run`], with this in the environment.
+    ///
+    /// # Errors
+    /// As [`Device::run`].
+    pub fn run_with(&self, args: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Said> {
         let mut command = Command::new(program("holdfast-device")?);
         command.args(args).arg("--config").arg(self.folder.join("device.toml"));
+        command.envs(environment.iter().copied());
         say(command, &[])
     }
 
