@@ -1,14 +1,15 @@
 //! Enrolment, renewal and recovery: M1 to M5 from the device's side (docs/protocol.md).
 //!
-//! Nothing but the keys and the certificate is kept: a run that was cut off begins again at M1, and the service
-//! answers a lost M4 with the same certificate.
+//! Nothing but the keys and the certificates is kept: a run that was cut off begins again at M1, and the service
+//! answers a lost M4 with the same certificate. A renewal that was cut off after M4 is taken up at M5: the service may
+//! have revoked the certificate in use without our hearing of it.
 
 use crate::config::{Config, KeyStoreKind};
 use crate::error::DeviceError;
 use crate::files;
 use crate::identity::Identity;
-use crate::keystore::{FileKeys, KeyStore, Slot, TpmKeys};
-use crate::net::{Answer, Link, Service, Site};
+use crate::keystore::{self, FileKeys, KeyStore, Slot, TpmKeys};
+use crate::net::{Answer, Link, Service, Site, is_told_expired};
 use crate::trust;
 use holdfast_proto::Bytes;
 use holdfast_proto::blob::DeviceBlob;
@@ -65,6 +66,12 @@ pub(crate) fn identify(
     site: &Site,
     way: Way,
 ) -> Result<Identity, DeviceError> {
+    if way != Way::Enroll
+        && Identity::load_next(config)?.is_some()
+        && let Some(identity) = take_up(config, site, keystore::open(config)?.as_ref())?
+    {
+        return Ok(identity);
+    }
     match config.keystore {
         KeyStoreKind::Tpm => by_tpm(config, blob, site, way),
         KeyStoreKind::File => by_token(config, blob, site, way),
@@ -291,12 +298,49 @@ fn finish_next(
     answer: Answer,
     path: &str,
 ) -> Result<Identity, DeviceError> {
-    let mut identity = Identity::issued(answer.json(path)?);
+    let identity = Identity::issued(answer.json(path)?);
+    identity.store_next(config)?;
+    adopt_next(config, site, keys, identity)
+}
+
+/// M5 with the next key; then that is the current one. May be repeated from any point.
+fn adopt_next(
+    config: &Config,
+    site: &Site,
+    keys: &dyn KeyStore,
+    mut identity: Identity,
+) -> Result<Identity, DeviceError> {
     acknowledge(site, &identity, keys, Slot::Next)?;
     identity.acknowledged = true;
     keys.promote()?;
     identity.store(config)?;
+    Identity::forget_next(config)?;
     Ok(identity)
+}
+
+/// Takes up a renewal or recovery that was cut off after M4. None: there is none, or the service has done with it.
+///
+/// # Errors
+/// When the service cannot be asked: it stays to be taken up.
+pub(crate) fn take_up(
+    config: &Config,
+    site: &Site,
+    keys: &dyn KeyStore,
+) -> Result<Option<Identity>, DeviceError> {
+    let Some(next) = Identity::load_next(config)? else { return Ok(None) };
+    match adopt_next(config, site, keys, next) {
+        Err(DeviceError::Refused(problem))
+            if (400..500).contains(&problem.status) && problem.status != 429 =>
+        {
+            Identity::forget_next(config)?;
+            Ok(None)
+        }
+        Err(error) if is_told_expired(&error) => {
+            Identity::forget_next(config)?;
+            Ok(None)
+        }
+        ended => ended.map(Some),
+    }
 }
 
 fn acknowledge(site: &Site, identity: &Identity, keys: &dyn KeyStore, slot: Slot) -> Result<(), DeviceError> {

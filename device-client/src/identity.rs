@@ -7,6 +7,8 @@ use holdfast_proto::enroll::EnrollIssued;
 use holdfast_proto::{Bytes, DeviceId};
 use serde::{Deserialize, Serialize};
 
+const NEXT: &str = "identity.next.json";
+
 /// `identity.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,5 +53,24 @@ impl Identity {
 
     pub(crate) fn store(&self, config: &Config) -> Result<(), DeviceError> {
         files::write_json(&config.state("identity.json"), self)
+    }
+
+    /// A certificate for the next key whose M5 was sent, or was about to be.
+    pub(crate) fn load_next(config: &Config) -> Result<Option<Self>, DeviceError> {
+        files::read_json(&config.state(NEXT))
+    }
+
+    pub(crate) fn store_next(&self, config: &Config) -> Result<(), DeviceError> {
+        files::write_json(&config.state(NEXT), self)
+    }
+
+    pub(crate) fn forget_next(config: &Config) -> Result<(), DeviceError> {
+        let path = config.state(NEXT);
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(DeviceError::Write { path, source })
+            }
+            _ => Ok(()),
+        }
     }
 }

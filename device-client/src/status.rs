@@ -4,7 +4,7 @@ use crate::boot;
 use crate::config::Config;
 use crate::error::DeviceError;
 use crate::identity::Identity;
-use crate::journal;
+use crate::{installer, journal};
 use holdfast_decide::device::Saved;
 use serde_json::{Value, json};
 
@@ -34,10 +34,17 @@ fn update(config: &Config) -> Result<Value, DeviceError> {
         "on_trial": booted.as_ref().map(|facts| facts.on_trial),
         "state": match &saved {
             Saved::Record(record) => record.state.word(),
-            Saved::Nothing => "new",
+            // The journal begins with the first update: until then nothing is under way.
+            Saved::Nothing => "idle",
             Saved::NotUnderstood => "recovery",
         },
     });
+    if let (Saved::Nothing, Some(facts)) = (&saved, &booted) {
+        // What the line put there, by the slot's own install record.
+        let record = installer::open(config)?.record(facts.slot)?;
+        update["release"] = json!(record.map(|record| record.release.to_string()));
+        update["quarantine"] = json!([]);
+    }
     if let Saved::Record(record) = &saved {
         let standing = &record.standing;
         let quarantine: Vec<Value> = standing
@@ -52,4 +59,36 @@ fn update(config: &Config) -> Result<Value, DeviceError> {
         update["ended"] = json!(standing.ended);
     }
     Ok(update)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::Fake;
+    use crate::installer::SlotRecord;
+    use holdfast_decide::device::{BootKind, Slot};
+    use holdfast_proto::Digest;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_device_that_never_updated_says_what_the_line_put_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("device.toml");
+        let text = "serial = \"S\"\nmodel = \"m\"\nstate_dir = \"state\"\nblob = \"blob.json\"\nkeystore = \"file\"\n\
+                    [slots]\ninstaller = \"ab_slot\"\na = { rootfs = \"a.img\" }\nb = { rootfs = \"b.img\" }\n\
+                    [boot]\nkind = \"fake\"\n";
+        crate::files::write(&path, text.as_bytes()).unwrap();
+        let config = Config::read(&path).unwrap();
+        assert_eq!(update(&config).unwrap()["slot"], Value::Null, "it is off");
+        let record = SlotRecord {
+            release: "7".into(),
+            manifest: Digest([1; 32]),
+            security_counter: 1,
+            artefacts: BTreeMap::new(),
+        };
+        installer::open(&config).unwrap().put_record(Slot::A, &record).unwrap();
+        Fake::open(&folder.path().join("boot"), BootKind::OneShot).unwrap().came_up(Slot::A).unwrap();
+        let update = update(&config).unwrap();
+        assert_eq!((&update["release"], &update["state"]), (&json!("7"), &json!("idle")));
+    }
 }

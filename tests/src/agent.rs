@@ -1,6 +1,8 @@
 //! The agent of a device, driven by hand: made with a release in slot a, switched on, run to its rest, rebooted.
 //!
-//! `Device::switch_on` (life.rs) lets a machine do all that by itself. Here each step is the test's own:
+//! The steps are here once. `Device::switch_on` (life.rs) starts a machine that takes them by itself and may outlive
+//! whoever made it, for the demonstration; a test that kills between two steps, lets an agent stay dead or sets its
+//! clock takes them itself:
 //!
 //! ```no_run
 //! # fn demo(plant: &holdfast_tests::plant::Plant, image: &std::path::Path) -> anyhow::Result<()> {
@@ -21,7 +23,6 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 /// Exit status of `holdfast-device run`: the device shall reboot.
@@ -168,7 +169,8 @@ impl Device {
             let said = self.run(&["run", "--once"])?;
             let status = self.status()?;
             match said.status {
-                0 | 6 if done(&status["update"]) => return Ok(status),
+                // 6 waits: a report may still be on its way.
+                0 if done(&status["update"]) => return Ok(status),
                 0 | 6 => std::thread::sleep(Duration::from_millis(100)),
                 REBOOT => drop(self.boot()?),
                 status => bail!("the agent ended with {status}: {}{}", said.err, said.out),
@@ -187,35 +189,17 @@ impl Device {
         })
     }
 
-    /// Starts the agent; its log is `agent.log`.
+    /// Starts the agent; its log is [`Device::agent_log`].
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn start_agent(&self) -> anyhow::Result<Process> {
-        let spawn = Spawn::new(program("holdfast-device")?, self.folder.join("agent.log"));
+        let spawn = Spawn::new(program("holdfast-device")?, self.agent_log());
         Ok(spawn.arg("run").arg("--config").arg(self.folder.join("device.toml")).start()?)
     }
 
-    /// As [`Device::run`], with this in the environment.
-    ///
-    /// # Errors
-    /// As [`Device::run`].
-    pub fn run_with(
-        &self,
-        args: &[&str],
-        environment: &[(&str, &str)],
-    ) -> anyhow::Result<crate::plant::Said> {
-        let mut command = Command::new(program("holdfast-device")?);
-        command
-            .args(args)
-            .arg("--config")
-            .arg(self.folder.join("device.toml"))
-            .envs(environment.iter().copied());
-        let output = command.output()?;
-        Ok(crate::plant::Said {
-            status: output.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+    /// What every agent that [`Device::start_agent`] started has said.
+    pub fn agent_log(&self) -> PathBuf {
+        self.folder.join("agent.log")
     }
 }

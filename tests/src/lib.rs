@@ -8,8 +8,10 @@
 
 pub mod agent;
 pub mod cache;
+pub mod chance;
 pub mod controller;
 pub mod desk;
+pub mod disk;
 pub mod kube;
 pub mod kube_leg;
 pub mod life;

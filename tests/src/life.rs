@@ -3,17 +3,15 @@
 //!
 //! The machine is a process of its own (`device-life`), so that a device outlives the demonstration that made it.
 
+use crate::agent::REBOOT;
 use crate::plant::{Device, write};
-use crate::process::{Lifetime, Process, Spawn, run};
+use crate::process::{Lifetime, Process, Spawn};
 use crate::programs::program;
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-/// Exit status of `holdfast-device run`: the device shall reboot.
-const REBOOT: i32 = 5;
 /// A machine that nobody switches off runs no longer than this.
 const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 /// As an init system waits before it starts a failed agent again.
@@ -85,22 +83,19 @@ fn cuts(folder: &Path) -> PathBuf {
 /// # Errors
 /// When no slot boots, or a program is missing.
 pub fn live(folder: &Path) -> anyhow::Result<()> {
-    let config = folder.join("device.toml");
+    let serial = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let device = Device { serial, folder: folder.to_owned(), tpm: None };
     loop {
-        let mut power_on = Command::new(program("holdfast-device")?);
-        let said =
-            run(power_on.arg("boot").arg("--config").arg(&config)).context("the device does not boot")?;
-        println!("machine: {}", String::from_utf8_lossy(&said).trim_end());
-        until_reboot(folder, &config)?;
+        println!("machine: {}", device.boot().context("the device does not boot")?.trim_end());
+        until_reboot(&device)?;
     }
 }
 
 /// The agent, started again when it fails; ends when the machine shall boot.
-fn until_reboot(folder: &Path, config: &Path) -> anyhow::Result<()> {
+fn until_reboot(device: &Device) -> anyhow::Result<()> {
     loop {
-        let spawn = Spawn::new(program("holdfast-device")?, folder.join("agent.log"));
-        let mut agent = spawn.arg("run").arg("--config").arg(config).start()?;
-        write(&agent_pid(folder), format!("{}\n", agent.pid()).as_bytes())?;
+        let mut agent = device.start_agent()?;
+        write(&agent_pid(&device.folder), format!("{}\n", agent.pid()).as_bytes())?;
         let ended = agent.wait(LONGEST)?;
         match ended.code() {
             Some(REBOOT) => {
@@ -114,7 +109,7 @@ fn until_reboot(folder: &Path, config: &Path) -> anyhow::Result<()> {
             }
             None => {
                 println!("machine: the power was cut");
-                note_cut(folder)?;
+                note_cut(&device.folder)?;
                 return Ok(());
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Everything goes through the programs as a person would use them; nothing is reached into.
 
+use crate::ports::free_port;
 use crate::process::{Lifetime, Process, Spawn, wait_until};
 use crate::programs::program;
 use crate::swtpm::{Swtpm, TpmAddress, TpmMaker, Transport, Wiring};
@@ -19,6 +20,7 @@ pub struct Plant {
     service: Process,
     /// Base URL of the service.
     pub url: String,
+    database: Option<String>,
     lifetime: Lifetime,
     maker: TpmMaker,
 }
@@ -61,21 +63,28 @@ impl Plant {
     pub fn start_on(root: &Path, lifetime: Lifetime, database: Option<&str>) -> anyhow::Result<Self> {
         std::fs::create_dir_all(root)?;
         let root = root.canonicalize()?;
-        let service = serve(&root, lifetime, "127.0.0.1:0", database)?;
+        // No port of the kernel's choice: while the service is off, somebody's connection could sit on it.
+        let listen = format!("127.0.0.1:{}", free_port());
+        let service = serve(&root, lifetime, &listen, database)?;
         let maker = TpmMaker::found(&root.join("maker"))?;
-        let mut plant = Self { root, service, url: String::new(), lifetime, maker };
+        let database = database.map(str::to_owned);
+        let mut plant = Self { root, service, url: format!("https://{listen}"), database, lifetime, maker };
         plant.await_ready()?;
         Ok(plant)
     }
 
-    fn await_ready(&mut self) -> anyhow::Result<()> {
+    /// Waits until the service that runs now has said that it is ready.
+    ///
+    /// # Errors
+    /// When it ends, or does not come up.
+    pub fn await_ready(&mut self) -> anyhow::Result<()> {
         let ready = self.root.join("service/ready.json");
         let pid = self.service.pid();
         let read = || -> Option<Value> { serde_json::from_slice(&std::fs::read(&ready).ok()?).ok() };
         let is_ours = || read().is_some_and(|ready| ready["pid"] == pid);
         self.service.wait_for("the service to be ready", Duration::from_secs(60), is_ours)?;
         let ready = read().context("ready.json is gone")?;
-        self.url = ready["url"].as_str().context("ready.json has no url")?.to_owned();
+        ensure!(ready["url"] == self.url.as_str(), "the service is not at {}: {ready}", self.url);
         Ok(())
     }
 
@@ -84,10 +93,33 @@ impl Plant {
     /// # Errors
     /// When it does not come up again.
     pub fn power_cycle(&mut self) -> anyhow::Result<()> {
-        self.service.kill()?;
-        let address = self.url.trim_start_matches("https://").to_owned();
-        self.service = serve(&self.root, self.lifetime, &address, None)?;
+        self.power_off()?;
+        self.power_on()?;
         self.await_ready()
+    }
+
+    /// Kills the service at once; it must have been running.
+    ///
+    /// # Errors
+    /// When it had ended by itself.
+    pub fn power_off(&mut self) -> anyhow::Result<()> {
+        ensure!(
+            self.service.is_running(),
+            "the service had ended: see {}",
+            self.service.log_path().display()
+        );
+        self.service.kill()?;
+        Ok(())
+    }
+
+    /// Starts the service again on the same data and port; whether it comes up is not waited for.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn power_on(&mut self) -> anyhow::Result<()> {
+        let address = self.url.trim_start_matches("https://").to_owned();
+        self.service = serve(&self.root, self.lifetime, &address, self.database.as_deref())?;
+        Ok(())
     }
 
     /// The service's process.
@@ -200,7 +232,16 @@ impl Plant {
     }
 }
 
-fn serve(root: &Path, lifetime: Lifetime, listen: &str, database: Option<&str>) -> anyhow::Result<Process> {
+/// Starts a service on the data below `root`; whether it comes up is not waited for.
+///
+/// # Errors
+/// When the program cannot be started.
+pub fn serve(
+    root: &Path,
+    lifetime: Lifetime,
+    listen: &str,
+    database: Option<&str>,
+) -> anyhow::Result<Process> {
     let data = root.join("service");
     std::fs::create_dir_all(root.join("logs"))?;
     let mut spawn = Spawn::new(program("holdfastd")?, root.join("logs/holdfastd.log"))
@@ -219,8 +260,17 @@ impl Device {
     /// # Errors
     /// When it cannot be started.
     pub fn run(&self, args: &[&str]) -> anyhow::Result<Said> {
+        self.run_with(args, &[])
+    }
+
+    /// As [`Device::run`], with this in the environment.
+    ///
+    /// # Errors
+    /// As [`Device::run`].
+    pub fn run_with(&self, args: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Said> {
         let mut command = Command::new(program("holdfast-device")?);
         command.args(args).arg("--config").arg(self.folder.join("device.toml"));
+        command.envs(environment.iter().copied());
         say(command, &[])
     }
 

@@ -178,6 +178,30 @@ on_both_databases! {
         ensure!(show(plant, &device)?["certificate_serial"] != shown["certificate_serial"], "the old certificate");
     }
 
+    fn a_new_certificate_whose_last_answer_was_lost_is_taken_up(plant) {
+        let token = plant.json("operator", &["device", "token", "--serial", "E-15", "--model", "movehub"])?;
+        let path = plant.root().join("token-E-15.json");
+        write(&path, &serde_json::to_vec(&token)?)?;
+        let device = without_tpm(plant, "E-15", "E-15", &path)?;
+        enroll(&device)?;
+        let state = |name: &str| device.folder.join("state").join(name);
+        let (old, old_key) = (std::fs::read(state("identity.json"))?, std::fs::read(state("key.pk8"))?);
+        device.run(&["recover"])?.well(&["recover"])?;
+        let newest = show(plant, &device)?["certificate_serial"].clone();
+        // As it was when the service had taken M5, and revoked the old certificate, and the answer did not come.
+        std::fs::rename(state("identity.json"), state("identity.next.json"))?;
+        write(&state("identity.json"), &old)?;
+        write(&state("key.pk8"), &old_key)?;
+        device.run(&["recover"])?.well(&["recover"])?;
+        ensure!(show(plant, &device)?["certificate_serial"] == newest, "another certificate");
+        ensure!(!state("identity.next.json").exists(), "it is still to be taken up");
+        // What was revoked meanwhile is forgotten, and a new one asked for.
+        write(&state("identity.next.json"), &old)?;
+        write(&state("key.next.pk8"), &old_key)?;
+        device.run(&["recover"])?.well(&["recover"])?;
+        ensure!(show(plant, &device)?["certificate_serial"] != newest, "the same certificate");
+    }
+
     fn a_certificate_is_renewed_late_in_its_life_and_not_before(plant) {
         let device = claimed(plant, "E-14")?;
         enroll(&device)?;

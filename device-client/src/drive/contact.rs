@@ -26,6 +26,7 @@ const RENEW_PAUSE_MS: u64 = 600_000;
 
 impl Agent {
     pub(super) fn check(&mut self) -> Event {
+        self.take_up_renewal();
         self.send_reports();
         let checked = match self.check_once() {
             Err(Unanswered::Error(error)) if is_certificate_refusal(&error) => self.first_contact(error),
@@ -105,6 +106,15 @@ impl Agent {
         match enroll::identify(&self.config, &self.blob, &self.site, Way::Renew) {
             Ok(identity) => self.identify_as(identity),
             Err(error) => self.log.line(&format!("the certificate was not renewed: {}", in_words(&error))),
+        }
+    }
+
+    /// A renewal that was cut off: the certificate in use may be revoked already.
+    fn take_up_renewal(&mut self) {
+        match enroll::take_up(&self.config, &self.site, self.keys.as_ref()) {
+            Ok(Some(identity)) => self.identify_as(identity),
+            Ok(None) => {}
+            Err(error) => self.log.line(&format!("a renewal waits to be taken up: {}", in_words(&error))),
         }
     }
 

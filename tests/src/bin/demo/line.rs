@@ -4,7 +4,7 @@
 use crate::report::Report;
 use crate::{HARDWARE, done, say, text};
 use anyhow::{Context as _, ensure};
-use holdfast_tests::plant::{Device, Plant, write};
+use holdfast_tests::plant::{Device, Plant};
 use serde_json::json;
 use std::path::Path;
 
@@ -37,12 +37,10 @@ pub(crate) fn enrol(
         ),
     );
     plant.trust_maker()?;
-    let manifest = plant.desk().join(format!("published/files/products/{HARDWARE}/1.json"));
     let mut devices = Vec::new();
     for number in 1..=count {
         let device = plant.device(&format!("SN-{number:04}"), HARDWARE, &configuration(number))?;
-        write(&device.folder.join("slots/a.img"), &std::fs::read(image)?)?;
-        let record = manufacture(&device, &manifest)?;
+        let record = device.put_release(plant, HARDWARE, "1", image)?.display().to_string();
         // `site` would be a fact of the record and not this label.
         let plant_of = if number % 2 == 1 { "plant=a" } else { "plant=b" };
         let args =
@@ -81,15 +79,6 @@ pub(crate) fn enrol(
         ));
     }
     Ok(devices)
-}
-
-fn manufacture(device: &Device, manifest: &Path) -> anyhow::Result<String> {
-    let manifest = manifest.display().to_string();
-    let args = ["manufacture", "--installed", &manifest];
-    let said = device.run(&args)?.well(&args)?;
-    let path = device.folder.join("record.json");
-    write(&path, said.out.as_bytes())?;
-    Ok(path.display().to_string())
 }
 
 fn refuse_the_impostor(plant: &Plant, impostor: &mut Device, report: &mut Report) -> anyhow::Result<()> {
