@@ -350,7 +350,7 @@ fn has_ended(state: RolloutState) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(24))]
 
     #[test]
     fn a_fleet_with_faults_keeps_every_promise_and_comes_to_rest(seed: u64, devices in 1_usize..14, rollouts in 1_usize..4) {
