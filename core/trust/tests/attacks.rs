@@ -159,6 +159,11 @@ attacks! {
     device_key_not_born_in_this_tpm: DeviceKeyNotTpmBorn = |v| v.device.attributes &= !Attributes::FIXED_TPM;
     restricted_device_key: DeviceKeyNotTpmBorn = |v| v.device.attributes |= Attributes::RESTRICTED;
     device_key_that_decrypts: DeviceKeyNotTpmBorn = |v| v.device.attributes |= Attributes::DECRYPT;
+    device_key_on_another_curve: DeviceKeyType = |v| {
+        v.device_key = Key::ec(Curve::P384);
+        v.device = Area::new(tpm::DEVICE, &v.device_key);
+        v.csr_key = v.device_key.clone();
+    };
     device_key_with_a_trailing_byte: DeviceKeyMalformed [CertifyName] = |v| {
         v.change_proof = Some(Box::new(|m3| m3.tpm.as_mut().unwrap().device_public.0.push(0)));
     };

@@ -227,8 +227,15 @@ fn same_signed(one: &[u8], other: &[u8]) -> bool {
     signed(one) == signed(other)
 }
 
+/// 192 cases, or fewer where `PROPTEST_CASES` asks for fewer, as `make mutants` does.
+fn cases() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
+    let cases = asked.map_or(192, |asked: u32| asked.min(192));
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(192) })]
+    #![proptest_config(cases())]
 
     /// Whatever the holder of the online keys serves: versions at rest never fall below what keys signed that are
     /// still listed, and what is believed was signed by the offline keys and has not expired.

@@ -203,22 +203,28 @@ fn beta_fraction(x: f64, a: f64, b: f64) -> f64 {
     let mut c = 1.0;
     let mut d = 1.0 / keep(1.0 - (a + b) * x / (a + 1.0));
     let mut fraction = d;
+    let mut step = 0.0;
     for m in 1..2000 {
         let m = f64::from(m);
         let even = m * (b - m) * x / ((a + 2.0 * m - 1.0) * (a + 2.0 * m));
         let odd = -(a + m) * (a + b + m) * x / ((a + 2.0 * m) * (a + 2.0 * m + 1.0));
-        let mut step = 1.0;
         for term in [even, odd] {
             d = 1.0 / keep(1.0 + term * d);
             c = keep(1.0 + term / c);
             step = d * c;
             fraction *= step;
         }
-        if (step - 1.0).abs() < 1e-15 {
+        if near_one(step) {
             break;
         }
     }
+    debug_assert!(near_one(step), "I_{x}({a}, {b}) has not converged");
     fraction
+}
+
+/// Whether a further term would change nothing.
+fn near_one(step: f64) -> bool {
+    (step - 1.0).abs() < 1e-15
 }
 
 /// ln Γ(x) for x >= 1 (Lanczos, g = 7, 9 terms: 15 digits).
@@ -309,6 +315,29 @@ mod tests {
         }
         let large = lower_bound(50_500, 1_000_000);
         assert!(large > 0.0501 && large < 0.0505, "{large}");
+        // What fails is what does not hold: the two bounds mirror each other, at every rate of a large fleet.
+        for hits in [1, 100, 50_500, 500_000, 949_500, 999_900, 999_999] {
+            let (low, high) = (lower_bound(hits, 1_000_000), upper_bound(1_000_000 - hits, 1_000_000));
+            assert!((low + high - 1.0).abs() < 1e-9, "{hits}: {low} {high}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_bounded_by_nothing_and_chances_end_at_0_and_1() {
+        for (hits, n) in [(0, 0), (0, 9), (3, 0)] {
+            assert!(lower_bound(hits, n) <= 0.0, "{hits} of {n}");
+        }
+        for (hits, n) in [(0, 0), (9, 9), (3, 0)] {
+            assert!(upper_bound(hits, n) >= 1.0, "{hits} of {n}");
+        }
+        for (x, chance) in [(-1.0, 0.0), (0.0, 0.0), (1.0, 1.0), (2.0, 1.0), (0.5, 0.6875)] {
+            // I_0.5(2, 3) = 11/16.
+            assert!((incomplete_beta(x, 2.0, 3.0) - chance).abs() < 1e-12, "{x}");
+        }
+        // Γ(1) = Γ(2) = 1, Γ(11) = 10!.
+        for (x, gamma) in [(1.0, 1.0_f64), (2.0, 1.0), (11.0, 3_628_800.0)] {
+            assert!((ln_gamma(x) - gamma.ln()).abs() < 1e-12, "{x}");
+        }
     }
 
     fn counts(unarmed: u32, in_flight: u32, confirmed: u32, failed: [u32; 4]) -> Counts {

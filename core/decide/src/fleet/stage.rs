@@ -125,14 +125,10 @@ fn straggling<'a>(view: &View<'a>, rollout: &'a RolloutRow) -> Option<Action> {
 
 /// Rolled back once nobody is under way and whoever can go back has gone, or is not heard of.
 fn rolled_back<'a>(view: &View<'a>, rollout: &'a RolloutRow) -> Option<Action> {
-    let open = |row: &AssignmentState| row.is_active() || *row == AssignmentState::LeaseExpired;
-    let under_way = view.rows.assignments.iter().any(|row| {
-        row.rollout == rollout.id
-            && match row.purpose {
-                Purpose::Forward => row.state.is_active(),
-                Purpose::Rollback => open(&row.state),
-            }
-    });
+    // A lease that ran out holds nothing up by itself: whoever still runs the release is asked for below, and whoever
+    // does not has nothing left to do. Its row stays when a later attempt follows.
+    let mut rows = view.rows.assignments.iter();
+    let under_way = rows.any(|row| row.rollout == rollout.id && row.state.is_active());
     if under_way {
         return None;
     }

@@ -74,6 +74,9 @@ fn verdict(view: &View<'_>, rollout: &RolloutRow, row: &AssignmentRow, now: i64)
     if row.state != AssignmentState::LeaseExpired {
         return None;
     }
+    if let Some(to) = passed_over(view, rollout, row) {
+        return Some(to);
+    }
     // Not heard of since the offer, too many attempts, or not heard of for another lease: it keeps its desired
     // release and leaves the phase.
     let device = view.device(&row.device);
@@ -89,6 +92,33 @@ fn verdict(view: &View<'_>, rollout: &RolloutRow, row: &AssignmentRow, now: i64)
         return None;
     };
     Some(AssignmentState::Dormant { code: code.to_owned() })
+}
+
+/// A lease that ran out holds its place for the next offer. Where none can follow, the gate would wait for ever: the
+/// device leaves the phase, for good if nothing is left to do, dormant if that may change.
+fn passed_over(view: &View<'_>, rollout: &RolloutRow, row: &AssignmentRow) -> Option<AssignmentState> {
+    let gated = matches!(rollout.state, RolloutState::Running | RolloutState::CompletedWithStragglers);
+    let newest = view.newest(&row.device, rollout, Purpose::Forward);
+    if !gated || newest.is_none_or(|newest| (newest.epoch, newest.sequence) != (row.epoch, row.sequence)) {
+        return None;
+    }
+    let withdrawn = |code: &str| Some(AssignmentState::Withdrawn { code: code.to_owned() });
+    let dormant = |code: &str| Some(AssignmentState::Dormant { code: code.to_owned() });
+    let device = view.device(&row.device).filter(|device| device.state == DeviceState::Active);
+    let Some(device) = device else { return withdrawn("device-not-active") };
+    if device.running.as_ref() == Some(&rollout.release) {
+        return withdrawn("already-running");
+    }
+    if view.overtaken(rollout, device) {
+        return withdrawn("superseded");
+    }
+    if !rollout.concerns(device) {
+        return dormant("not-in-cohort");
+    }
+    if view.installable(device, &rollout.hardware, &rollout.release).is_err() {
+        return dormant("not-installable");
+    }
+    None
 }
 
 /// Offers that nobody may take any more.

@@ -134,7 +134,7 @@ impl<'a> View<'a> {
     }
 
     /// True if a rollout of more weight, or of the same and younger, has given the device its release since.
-    fn overtaken(&self, rollout: &RolloutRow, device: &DeviceRow) -> bool {
+    pub(super) fn overtaken(&self, rollout: &RolloutRow, device: &DeviceRow) -> bool {
         self.of_device(&device.id).iter().any(|row| {
             row.rollout != rollout.id
                 && row.state == AssignmentState::Confirmed

@@ -8,7 +8,7 @@ use holdfast_proto::Bytes;
 use holdfast_proto::api::device::Tier;
 use holdfast_tpm::wire::Curve;
 use holdfast_trust::attest::join_token::{JoinTokenClaim, JoinTokenProven};
-use holdfast_trust::attest::{Claim, Exporter, Proof, Reason};
+use holdfast_trust::attest::{Claim, Exporter, Proof, Reason, Transcript};
 
 macro_rules! attacks {
     ($($name:ident: $reason:ident $([$($also:ident),*])? by $base:ident = $change:expr;)+) => {$(
@@ -41,6 +41,7 @@ attacks! {
         v.change_proof = Some(Box::new(move |m3| m3.csr = Bytes(csr.clone())));
     };
     session_without_a_secret: TokenMac by default = |v| v.change_session = Some(Box::new(|session| session.secret = None));
+    key_on_another_curve: DeviceKeyType by default = |v| v.key = Key::ec(Curve::P384);
     rsa_key: DeviceKeyType by default = |v| v.key = Key::rsa(0);
     token_and_certificate_at_once: MalformedMessage by default = |v| {
         v.change_m1 = Some(Box::new(|m1| m1.join_token.as_mut().unwrap().expired_certificate = Some(Bytes(vec![1]))));
@@ -117,4 +118,24 @@ fn one_of_several_issuers_is_enough_and_a_broken_one_does_no_harm() {
     vector.house.issuers.insert(0, Ca::new("Older CA", Key::p256(), None, |_| {}).der);
     vector.house.issuers.insert(0, vec![0xFF; 4]);
     vector.prove().unwrap();
+}
+
+#[test]
+fn a_recovery_signed_with_another_hash_is_refused() {
+    // The protocol says SHA-256, whatever the signature claims: a P-256 signature over SHA-384 does not hold.
+    let vector = TokenVector::recovery();
+    let signed_with = |hash: Hash| {
+        let mut sent = vector.sent();
+        let mut message: holdfast_proto::enroll::EnrollProof = serde_json::from_slice(&sent.body).unwrap();
+        let transcript = Transcript::new(&message.m1, &message.m2);
+        let signed = transcript.recovery_message(&message.csr, &vector.exporter_of_device);
+        let (_, key) = vector.expired.as_ref().unwrap();
+        message.join_token.as_mut().unwrap().mac = Bytes(key.sign(hash, &signed));
+        sent.body = serde_json::to_vec(&message).unwrap();
+        vector.judge(&sent)
+    };
+    signed_with(Hash::Sha256).unwrap();
+    for hash in [Hash::Sha1, Hash::Sha384, Hash::Sha512] {
+        assert_refused(signed_with(hash), Reason::RecoverySignature, &[]);
+    }
 }

@@ -1,8 +1,11 @@
-//! Keys in software: EC by aws-lc-rs, RSA by `rsa` (which alone still signs with SHA-1).
+//! Keys in software: EC by aws-lc-rs with each curve's own hash, by `p256` and `p384` with any other; RSA by `rsa`
+//! (which alone still signs with SHA-1).
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{self as alg, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _};
 use holdfast_tpm::wire::{Curve, SubjectKey, der};
+use p256::ecdsa::signature::hazmat::PrehashSigner as _;
+use p256::pkcs8::DecodePrivateKey as _;
 use rsa::traits::PublicKeyParts as _;
 use std::sync::OnceLock;
 
@@ -20,6 +23,18 @@ pub enum Hash {
     Sha256,
     Sha384,
     Sha512,
+}
+
+impl Hash {
+    fn of(self, message: &[u8]) -> Vec<u8> {
+        use rsa::sha2::Digest as _;
+        match self {
+            Self::Sha1 => sha1::Sha1::digest(message).to_vec(),
+            Self::Sha256 => rsa::sha2::Sha256::digest(message).to_vec(),
+            Self::Sha384 => rsa::sha2::Sha384::digest(message).to_vec(),
+            Self::Sha512 => rsa::sha2::Sha512::digest(message).to_vec(),
+        }
+    }
 }
 
 impl Key {
@@ -58,30 +73,30 @@ impl Key {
     /// As X.509 wants it.
     pub fn sign(&self, hash: Hash, message: &[u8]) -> Vec<u8> {
         match self {
-            Self::Ec { curve, pkcs8 } => {
-                let pair = EcdsaKeyPair::from_pkcs8(asn1(*curve, hash), pkcs8).unwrap();
-                pair.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec()
-            }
+            Self::Ec { curve, pkcs8 } => match (curve, hash) {
+                (Curve::P256, Hash::Sha256) | (Curve::P384, Hash::Sha384) | (Curve::P521, _) => {
+                    let pair = EcdsaKeyPair::from_pkcs8(asn1(*curve, hash), pkcs8).unwrap();
+                    pair.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec()
+                }
+                (Curve::P256, _) => {
+                    let key = p256::ecdsa::SigningKey::from_pkcs8_der(pkcs8).unwrap();
+                    let signature: p256::ecdsa::Signature = key.sign_prehash(&hash.of(message)).unwrap();
+                    signature.to_der().as_bytes().to_vec()
+                }
+                (Curve::P384, _) => {
+                    let key = p384::ecdsa::SigningKey::from_pkcs8_der(pkcs8).unwrap();
+                    let signature: p384::ecdsa::Signature = key.sign_prehash(&hash.of(message)).unwrap();
+                    signature.to_der().as_bytes().to_vec()
+                }
+            },
             Self::Rsa(key) => {
-                use rsa::sha2::Digest as _;
-                let (padding, digest) = match hash {
-                    Hash::Sha1 => {
-                        (rsa::Pkcs1v15Sign::new::<sha1::Sha1>(), sha1::Sha1::digest(message).to_vec())
-                    }
-                    Hash::Sha256 => (
-                        rsa::Pkcs1v15Sign::new::<rsa::sha2::Sha256>(),
-                        rsa::sha2::Sha256::digest(message).to_vec(),
-                    ),
-                    Hash::Sha384 => (
-                        rsa::Pkcs1v15Sign::new::<rsa::sha2::Sha384>(),
-                        rsa::sha2::Sha384::digest(message).to_vec(),
-                    ),
-                    Hash::Sha512 => (
-                        rsa::Pkcs1v15Sign::new::<rsa::sha2::Sha512>(),
-                        rsa::sha2::Sha512::digest(message).to_vec(),
-                    ),
+                let padding = match hash {
+                    Hash::Sha1 => rsa::Pkcs1v15Sign::new::<sha1::Sha1>(),
+                    Hash::Sha256 => rsa::Pkcs1v15Sign::new::<rsa::sha2::Sha256>(),
+                    Hash::Sha384 => rsa::Pkcs1v15Sign::new::<rsa::sha2::Sha384>(),
+                    Hash::Sha512 => rsa::Pkcs1v15Sign::new::<rsa::sha2::Sha512>(),
                 };
-                key.sign(padding, &digest).unwrap()
+                key.sign(padding, &hash.of(message)).unwrap()
             }
         }
     }
@@ -89,9 +104,10 @@ impl Key {
     /// AlgorithmIdentifier, DER.
     pub fn algorithm(&self, hash: Hash) -> Vec<u8> {
         let (oid, null): (&[u8], bool) = match (self, hash) {
+            (Self::Ec { .. }, Hash::Sha1) => (&[0x2A, 0x86, 0x48, 0xCE, 0x3D, 4, 1], false),
             (Self::Ec { .. }, Hash::Sha256) => (&[0x2A, 0x86, 0x48, 0xCE, 0x3D, 4, 3, 2], false),
             (Self::Ec { .. }, Hash::Sha384) => (&[0x2A, 0x86, 0x48, 0xCE, 0x3D, 4, 3, 3], false),
-            (Self::Ec { .. }, _) => (&[0x2A, 0x86, 0x48, 0xCE, 0x3D, 4, 3, 4], false),
+            (Self::Ec { .. }, Hash::Sha512) => (&[0x2A, 0x86, 0x48, 0xCE, 0x3D, 4, 3, 4], false),
             (Self::Rsa(_), Hash::Sha1) => (&[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 1, 5], true),
             (Self::Rsa(_), Hash::Sha256) => (&[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 1, 11], true),
             (Self::Rsa(_), Hash::Sha384) => (&[0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 1, 1, 12], true),
@@ -136,11 +152,13 @@ fn padded(number: &[u8], size: usize) -> Vec<u8> {
     [&vec![0; size - number.len()], number].concat()
 }
 
+/// The algorithms that aws-lc-rs signs with; the curve's own hash where it has no other.
 fn asn1(curve: Curve, hash: Hash) -> &'static EcdsaSigningAlgorithm {
     match (curve, hash) {
         (Curve::P256, _) => &alg::ECDSA_P256_SHA256_ASN1_SIGNING,
         (Curve::P384, _) => &alg::ECDSA_P384_SHA384_ASN1_SIGNING,
         (Curve::P521, Hash::Sha256) => &alg::ECDSA_P521_SHA256_ASN1_SIGNING,
+        (Curve::P521, Hash::Sha384) => &alg::ECDSA_P521_SHA384_ASN1_SIGNING,
         (Curve::P521, _) => &alg::ECDSA_P521_SHA512_ASN1_SIGNING,
     }
 }

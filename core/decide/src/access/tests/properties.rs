@@ -187,7 +187,7 @@ fn by_hand(grants: &[Grant], question: &Question) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(256))]
 
     #[test]
     fn adding_a_deny_never_allows_more(

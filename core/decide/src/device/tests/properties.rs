@@ -29,7 +29,7 @@ fn script() -> impl Strategy<Value = Vec<(usize, u32, u8)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(1000))]
 
     #[test]
     fn ends_on_the_assigned_release_whatever_happened(

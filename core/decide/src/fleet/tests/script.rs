@@ -1,7 +1,7 @@
 //! Golden scripts: `scripts/*.txt` hold commands (`> ..`) and, below each, what the planner said.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p holdfast-decide scripts` writes the answers anew. Commands:
-//! `fleet N [label=value]`, `release NAME COUNTER`, `rollout ID RELEASE key=value..`, `start|pause|resume|rollback|
+//! `fleet N [label=value]`, `suspend D`, `label D key=value`, `release NAME COUNTER`, `yank NAME`, `rollout ID RELEASE key=value..`, `start|pause|resume|rollback|
 //! cancel ID`, `approve ID BY`, `wait SECONDS`, `plan`, `D.. poll`, `D.. PROGRESS [CODE]`, `D.. updates`, `row D`.
 //! `D..` is one device, `d1-d5`, `offered` (whoever holds an offer) or `held` (whoever holds an assignment).
 
@@ -47,6 +47,11 @@ impl Player {
             ["yank", name] => {
                 let release = self.world.rows.releases.iter_mut().find(|r| r.release.as_str() == name);
                 release.expect("a release").listed = false;
+            }
+            ["suspend", id] => self.world.device(id).state = DeviceState::Suspended,
+            ["label", id, label] => {
+                let (key, value) = label.split_once('=').expect("key=value");
+                self.world.device(id).labels.insert(key.to_owned(), value.to_owned());
             }
             ["rollout", id, release, ref options @ ..] => {
                 let made = draft(id, release, options, self.world.now);
@@ -287,4 +292,6 @@ scripts! {
     soak
     what_cannot_be_installed_is_not_offered
     cancel
+    a_place_that_nobody_can_take_again_is_given_up
+    a_rollback_whose_lease_ran_out_once_still_ends
 }

@@ -175,7 +175,7 @@ impl Fleet {
                 Action::Move { .. } | Action::Stage { .. } | Action::Freeze { .. } => {}
             }
         }
-        self.budgets();
+        self.budgets(&before, &plan);
         plan
     }
 
@@ -230,29 +230,23 @@ impl Fleet {
         }
     }
 
-    /// Within each rollout that has a budget: offers were made only into free places.
-    fn budgets(&self) {
-        for rollout in &self.world.rows.rollouts {
-            let (Some(budget), RolloutState::Running) = (&rollout.policy.budget, rollout.state) else {
-                continue;
-            };
-            for rack in ["k0", "k1", "k2"] {
-                let fresh = |row: &&AssignmentRow| {
-                    row.offered_at == self.world.now && row.rollout == rollout.id && row.state.is_active()
-                };
-                let of_rack = |row: &&AssignmentRow| {
-                    let device = self.world.rows.devices.iter().find(|d| d.id == row.device);
-                    device.is_some_and(|d| d.label(&budget.label) == Some(rack))
-                };
-                let rows = || self.world.rows.assignments.iter().filter(of_rack);
-                let held = rows().filter(|row| row.state.is_active()).count();
-                let made = rows().filter(fresh).count();
-                assert!(
-                    made == 0 || held <= budget.max_disrupted as usize,
-                    "{rack}: {held} under way\n{}",
-                    self.story()
-                );
+    /// Played again offer by offer: whoever has a budget offers into a free place of it, whoever holds the others. What
+    /// a lighter rollout without a budget offers afterwards is its own affair.
+    fn budgets(&self, before: &PlanInput, plan: &Plan) {
+        let mut rows = before.clone();
+        for action in &plan.actions {
+            if let Action::Offer { device, rollout, .. } = action {
+                let by = rows.rollouts.iter().find(|r| r.id == *rollout).expect("a rollout");
+                if let Some(budget) = &by.policy.budget {
+                    let held = disrupted(&rows, budget, device);
+                    assert!(
+                        held < budget.max_disrupted,
+                        "{action}: {held} of its group are disrupted already\n{}",
+                        self.story()
+                    );
+                }
             }
+            assert!(apply(&mut rows, action, self.world.now), "{action}");
         }
     }
 
@@ -334,6 +328,18 @@ impl Fleet {
     }
 }
 
+/// Devices of this one's group that are under way, or lost and not heard of since.
+fn disrupted(rows: &PlanInput, budget: &Budget, id: &DeviceId) -> u32 {
+    let find = |id: &DeviceId| rows.devices.iter().find(|d| d.id == *id).expect("a device");
+    let group = find(id).label(&budget.label);
+    let down = rows.assignments.iter().filter(|row| {
+        let device = find(&row.device);
+        let lost = row.state.is_lost() && !device.heard_since(row.since);
+        device.label(&budget.label) == group && (row.state.is_active() || lost)
+    });
+    down.map(|row| &row.device).collect::<BTreeSet<_>>().len() as u32
+}
+
 /// No state of these waits for anything but an operator or a straggler.
 fn has_ended(state: RolloutState) -> bool {
     use RolloutState as R;
@@ -344,10 +350,9 @@ fn has_ended(state: RolloutState) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::cases(24))]
 
     #[test]
-    #[ignore = "fails: some rollouts never come to rest in its world; whether planner or world is wrong is open"]
     fn a_fleet_with_faults_keeps_every_promise_and_comes_to_rest(seed: u64, devices in 1_usize..14, rollouts in 1_usize..4) {
         let mut fleet = Fleet::new(seed, devices);
         for n in 0..rollouts {
