@@ -72,15 +72,16 @@ bench: firmware programs ## the numbers
 	cargo run --locked --release -p holdfast-tests --bin bench
 	echo "[bench] the numbers: .bench/report.json"
 
-mutants: kube firmware ## do the tests notice?
+mutants: deps ## do the tests notice?
 	@export PATH="$(TOOLS)/bin:$$PATH"
 	if ! command -v cargo-mutants >/dev/null; then
 	    echo "[mutants] installing cargo-mutants into $(TOOLS)"
 	    CARGO_TARGET_DIR="$(TOOLS)/target" cargo install --locked --quiet --root "$(TOOLS)" cargo-mutants
 	    rm -rf "$(TOOLS)/target"
 	fi
-	# Each mutant is built in a copy of the tree with a target of its own.
-	unset CARGO_TARGET_DIR
+	# Mutants are built in a copy of the tree; what the crates depend on is built once, in a target of its own. One file
+	# at a time: make mutants MUTANTS_FLAGS='-f core/decide/src/fleet/gate.rs'. Properties run fewer cases than in a test.
+	export CARGO_TARGET_DIR="$(HOLDFAST_CACHE)/mutants-target" PROPTEST_CASES="$${PROPTEST_CASES:-64}"
 	status=0
 	cargo mutants --output "$(HOLDFAST_CACHE)" $(MUTANTS_FLAGS) || status=$$?
 	echo "[mutants] caught, missed, unviable: $(HOLDFAST_CACHE)/mutants.out/*.txt"

@@ -190,18 +190,21 @@ fn incomplete_beta(x: f64, a: f64, b: f64) -> f64 {
         return if x >= 1.0 { 1.0 } else { 0.0 };
     }
     let front = (ln_gamma(a + b) - ln_gamma(a) - ln_gamma(b) + a * x.ln() + b * (-x).ln_1p()).exp();
-    if x < (a + 1.0) / (a + b + 2.0) {
+    if needs_few_terms(x, a, b) {
         front * beta_fraction(x, a, b) / a
     } else {
         1.0 - front * beta_fraction(1.0 - x, b, a) / b
     }
 }
 
+/// Which of two forms of the same function needs fewer terms.
+fn needs_few_terms(x: f64, a: f64, b: f64) -> bool {
+    x < (a + 1.0) / (a + b + 2.0)
+}
+
 fn beta_fraction(x: f64, a: f64, b: f64) -> f64 {
-    const TINY: f64 = 1e-300;
-    let keep = |v: f64| if v.abs() < TINY { TINY } else { v };
     let mut c = 1.0;
-    let mut d = 1.0 / keep(1.0 - (a + b) * x / (a + 1.0));
+    let mut d = 1.0 / nonzero(1.0 - (a + b) * x / (a + 1.0));
     let mut fraction = d;
     let mut step = 0.0;
     for m in 1..2000 {
@@ -209,8 +212,8 @@ fn beta_fraction(x: f64, a: f64, b: f64) -> f64 {
         let even = m * (b - m) * x / ((a + 2.0 * m - 1.0) * (a + 2.0 * m));
         let odd = -(a + m) * (a + b + m) * x / ((a + 2.0 * m) * (a + 2.0 * m + 1.0));
         for term in [even, odd] {
-            d = 1.0 / keep(1.0 + term * d);
-            c = keep(1.0 + term / c);
+            d = 1.0 / nonzero(1.0 + term * d);
+            c = nonzero(1.0 + term / c);
             step = d * c;
             fraction *= step;
         }
@@ -220,6 +223,12 @@ fn beta_fraction(x: f64, a: f64, b: f64) -> f64 {
     }
     debug_assert!(near_one(step), "I_{x}({a}, {b}) has not converged");
     fraction
+}
+
+/// Lentz's guard: a divisor is never 0.
+fn nonzero(v: f64) -> f64 {
+    const TINY: f64 = 1e-300;
+    if v.abs() < TINY { TINY } else { v }
 }
 
 /// Whether a further term would change nothing.
