@@ -5,7 +5,7 @@
 //! have revoked the certificate in use without our hearing of it.
 
 use crate::config::{Config, KeyStoreKind};
-use crate::error::DeviceError;
+use crate::error::{DeviceError, is_final};
 use crate::files;
 use crate::identity::Identity;
 use crate::keystore::{self, FileKeys, KeyStore, Slot, TpmKeys};
@@ -329,9 +329,7 @@ pub(crate) fn take_up(
 ) -> Result<Option<Identity>, DeviceError> {
     let Some(next) = Identity::load_next(config)? else { return Ok(None) };
     match adopt_next(config, site, keys, next) {
-        Err(DeviceError::Refused(problem))
-            if (400..500).contains(&problem.status) && problem.status != 429 =>
-        {
+        Err(DeviceError::Refused(problem)) if is_final(&problem) => {
             Identity::forget_next(config)?;
             Ok(None)
         }

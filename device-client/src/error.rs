@@ -44,13 +44,38 @@ impl DeviceError {
         Self::Unusable(text.to_string())
     }
 
-    /// 2 wrong usage, 3 pending, 4 refused, 1 everything else.
+    /// 2 wrong usage, 3 pending, 4 refused, 1 everything else: a service that is busy has refused nothing.
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
             Self::Pending { .. } => 3,
-            Self::Refused(_) => 4,
+            Self::Refused(problem) if is_final(problem) => 4,
             _ => 1,
+        }
+    }
+}
+
+/// Whether asking again later is of no use.
+pub(crate) fn is_final(problem: &Problem) -> bool {
+    (400..500).contains(&problem.status) && problem.status != 429
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_service_has_refused_nothing() {
+        for (status, exit) in [(403, 4), (409, 4), (429, 1), (503, 1)] {
+            let problem = Problem {
+                kind: "urn:holdfast:problem:x".into(),
+                title: "x".into(),
+                status,
+                code: "x".into(),
+                detail: None,
+                record: None,
+            };
+            assert_eq!(DeviceError::Refused(Box::new(problem)).exit_status(), exit, "{status}");
         }
     }
 }

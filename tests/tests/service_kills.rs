@@ -117,6 +117,8 @@ fn under_kills(
     let mut seed = || Chance::seeded(chance.next_u64());
     let seeds = [seed(), seed(), seed(), seed()];
     let [of_claims, of_secrets, of_rollouts, of_devices] = seeds;
+    // One is there from the first kill on, so that the first rollout has somebody to assign to.
+    let first = load.enrol_one(&place, &callers[2], "T-first")?.context("nobody stopped it")?;
     let mut killed = (0, 0);
     std::thread::scope(|scope| {
         let watched = |caller: anyhow::Result<()>| {
@@ -125,13 +127,14 @@ fn under_kills(
             }
             caller
         };
-        let (load, place, [one, two, three]) = (load, &place, &callers);
+        let (load, place, first, [one, two, three]) = (load, &place, &first, &callers);
         let callers = vec![
             scope.spawn(move || watched(load.claim_devices(one, of_claims))),
             scope.spawn(move || watched(load.put_secrets(&writer, of_secrets))),
             scope.spawn(move || watched(load.grant(&admin, &approver))),
             scope.spawn(move || watched(load.roll_out(&manager, two, of_rollouts))),
             scope.spawn(move || watched(load.enrol(place, three, of_devices))),
+            scope.spawn(move || watched(load.poll_always(place, first))),
             scope.spawn(move || watched(load.prove(&world.with_tpm))),
         ];
         let ended = kill(plant, load, kills, chance, &mut killed);

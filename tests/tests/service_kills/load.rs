@@ -291,7 +291,12 @@ impl Load {
         Ok(())
     }
 
-    fn enrol_one(&self, place: &Place, operator: &Api, serial: &str) -> anyhow::Result<Option<Device>> {
+    pub(crate) fn enrol_one(
+        &self,
+        place: &Place,
+        operator: &Api,
+        serial: &str,
+    ) -> anyhow::Result<Option<Device>> {
         let body = json!({"serial": serial, "model": MODEL, "ttl_s": 86_400,
             "labels": {"lane": "kill", "hardware": HARDWARE}});
         // A token whose answer was lost is nobody's: the next one is for the same record.
@@ -339,6 +344,14 @@ impl Load {
             ledger.acknowledged += 1
         } else {
             ledger.lost += 1
+        }
+        Ok(())
+    }
+
+    /// One device asks what it is assigned, again and again.
+    pub(crate) fn poll_always(&self, place: &Place, device: &Device) -> anyhow::Result<()> {
+        while self.goes_on() {
+            self.poll(place, device)?;
         }
         Ok(())
     }
