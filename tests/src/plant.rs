@@ -88,16 +88,6 @@ impl Plant {
         Ok(())
     }
 
-    /// Kills the service at once and starts it again on the same data and port.
-    ///
-    /// # Errors
-    /// When it does not come up again.
-    pub fn power_cycle(&mut self) -> anyhow::Result<()> {
-        self.power_off()?;
-        self.power_on()?;
-        self.await_ready()
-    }
-
     /// Kills the service at once; it must have been running.
     ///
     /// # Errors

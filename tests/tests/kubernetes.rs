@@ -480,7 +480,7 @@ fn while_the_service_is_away_the_last_value_stays_as_long_as_its_grant_allows() 
         world.until(("away", name), ("Ready", "True", "Synced"))?;
     }
 
-    parts.plant.service().kill()?;
+    parts.plant.power_off()?;
     let edge = world.until(("away", "lasting"), ("Synced", "False", "ServiceAway"))?;
     assert_eq!(condition(&edge, "Authorized").unwrap()["status"], "True");
     assert_eq!(condition(&edge, "Ready").unwrap()["status"], "True");
@@ -497,7 +497,8 @@ fn while_the_service_is_away_the_last_value_stays_as_long_as_its_grant_allows() 
     )?;
     assert_eq!(world.values("away", "lasting")?, [("a".to_owned(), b"value".to_vec())]);
 
-    parts.plant.power_cycle()?;
+    parts.plant.power_on()?;
+    parts.plant.await_ready()?;
     for name in ["lasting", "strict"] {
         world.until(("away", name), ("Ready", "True", "Synced"))?;
         world.until_value("away", name, "a", b"value")?;

@@ -7,7 +7,9 @@ mod ab_slot;
 mod file;
 mod record;
 
-pub(crate) use record::{Placed, SlotRecord};
+#[cfg(test)]
+use record::Placed;
+pub(crate) use record::SlotRecord;
 
 use crate::config::{Config, Slots};
 use crate::error::DeviceError;

@@ -7,6 +7,7 @@ use crate::http::page::{PageParameters, page};
 use crate::http::{Accepted, Answer, JsonBody, Parameters};
 use crate::refusal::Refusal;
 use crate::state::AppState;
+use crate::tx;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -59,9 +60,12 @@ pub async fn put_artifact(
         .parse()
         .map_err(|_| Refusal::invalid("malformed-digest", "a digest is 64 lower-case hex digits"))?;
     let now = state.now();
-    let blob = state.repo.take_blob(digest, ARTIFACT_MAX_BYTES, body, now).await?;
+    let blob = state.repo.take_blob(digest, ARTIFACT_MAX_BYTES, body).await?;
     let entry = operator.did("artifact.put", format!("artifact/{digest}"), format!("{} bytes", blob.length));
-    audit::append_alone(&state.db, &entry, now).await?;
+    tx!(state.db, "artifact.put", |tx| {
+        state.repo.blob_note(tx, &blob, now).await?;
+        Ok::<_, Refusal>(audit::append(tx, &entry, now).await?)
+    })?;
     Ok(Json(ArtifactStored { sha256: blob.sha256, length: blob.length, block_root: blob.block_root }))
 }
 

@@ -4,7 +4,6 @@ use super::Repo;
 use crate::http::problem::{NotModified, PartialContent};
 use crate::refusal::{Kind, Refusal};
 use crate::state::AppState;
-use crate::tx;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -103,7 +102,6 @@ impl Repo {
         announced: Digest,
         cap: u64,
         mut body: Body,
-        now: i64,
     ) -> Result<super::BlobRow, Refusal> {
         let store = Arc::clone(&self.blobs);
         let mut incoming = blocking(move || store.begin(announced, cap)).await?;
@@ -114,10 +112,7 @@ impl Repo {
             }
         }
         let stored = blocking(move || incoming.finish()).await?;
-        let row =
-            super::BlobRow { sha256: stored.sha256, length: stored.length, block_root: stored.block_root };
-        tx!(self.db, "blob.note", |tx| self.blob_note(tx, &row, now).await)?;
-        Ok(row)
+        Ok(super::BlobRow { sha256: stored.sha256, length: stored.length, block_root: stored.block_root })
     }
 }
 
