@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use holdfast_tests::kube_leg::Leg;
 use holdfast_tests::life::Life;
 use holdfast_tests::plant::{Device, Plant, write};
+use holdfast_tests::programs::program;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::path::Path;
@@ -17,8 +18,10 @@ pub(crate) fn write_env(demo: &Path, plant: &Plant, leg: Option<&Leg>) -> anyhow
     let data = plant.data();
     let tokens: Value = serde_json::from_slice(&std::fs::read(data.join("tokens.json"))?)?;
     let token = tokens["installation-admin"].as_str().context("no token for installation-admin")?;
+    let command = program("holdfast")?;
+    let programs = command.parent().context("the program stands in no folder")?.display();
     let mut text = format!(
-        "export HOLDFAST_URL='{}'\nexport HOLDFAST_CA='{}'\nexport HOLDFAST_TOKEN='{token}'\nexport HOLDFAST_TOKEN_FILE='{}'\n",
+        "export PATH=\"$PATH:{programs}\"\nexport HOLDFAST_URL='{}'\nexport HOLDFAST_CA='{}'\nexport HOLDFAST_TOKEN='{token}'\nexport HOLDFAST_TOKEN_FILE='{}'\n",
         plant.url,
         data.join("ca.pem").display(),
         data.join("tokens.json").display()
