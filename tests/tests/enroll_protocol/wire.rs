@@ -94,12 +94,10 @@ impl Wire {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         head.push_str("content-type: application/json\r\n\r\n");
+        // In one piece: a service that answers before a body that it does not need has come closes the connection.
+        let request = [head.as_bytes(), body].concat();
         // A service that has heard enough answers and closes: what it said counts, not that it stopped reading.
-        let sent = self
-            .0
-            .write_all(head.as_bytes())
-            .and_then(|()| self.0.write_all(body))
-            .and_then(|()| self.0.flush());
+        let sent = self.0.write_all(&request).and_then(|()| self.0.flush());
         let mut answer = Vec::new();
         let end = loop {
             if let Some(at) = answer.windows(4).position(|four| four == b"\r\n\r\n") {
