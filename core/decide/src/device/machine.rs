@@ -44,7 +44,7 @@ pub(crate) enum Awaited {
 /// What a restart forgets, on purpose: leases and waits are durations of one boot.
 #[derive(Debug, Default)]
 pub(crate) struct Volatile {
-    /// When the next check is due; boot time.
+    /// When the next check is due; boot time. 0 is at once.
     pub(crate) due_ms: u64,
     /// When a failed step may be tried again; boot time.
     pub(crate) hold_ms: u64,
@@ -82,7 +82,7 @@ impl Machine {
             effects: VecDeque::new(),
             now,
             awaited: None,
-            volatile: Volatile { due_ms: now.boottime_ms, ..Volatile::default() },
+            volatile: Volatile::default(),
         };
         if !known {
             machine.note(Note::JournalNotUnderstood);
@@ -153,7 +153,7 @@ impl Machine {
 
     fn on_answer(&mut self, answer: Event) {
         let name = name(&answer);
-        if self.awaited.is_none() || self.awaited != answers(&answer) {
+        if self.awaited != answers(&answer) {
             self.note(Note::Unfitting { state: self.record.state.word(), event: name });
             return;
         }
@@ -200,8 +200,6 @@ impl Machine {
             State::Arming { job } if self.booted.other_tries == Some(0) => {
                 self.revert(job, Revert::BootFailed, None);
             }
-            // Marked bad first, then verified again: see `advance_arming`.
-            State::Arming { .. } => {}
             State::Activating { job } => self.set_state(State::Verifying { job }),
             State::Trial { job, boot_id, .. } => self.on_booted_in_trial(job, &boot_id),
             State::Committing { job } if self.booted.slot != job.target => self.on_not_kept(job),

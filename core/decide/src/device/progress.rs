@@ -14,7 +14,7 @@ impl Machine {
         let standing = &self.record().standing;
         let booted = self.booted();
         let installed = match self.record().state.job() {
-            Some(job) if booted.slot == job.target && booted.slot != standing.slot => job.installed(),
+            Some(job) if booted.slot == job.target => job.installed(),
             _ => standing.running.clone(),
         };
         Running {

@@ -61,6 +61,17 @@ fn an_operator_of_a_tenant_hands_nothing_on_beyond_it_whatever_his_bindings_say(
 }
 
 #[test]
+fn who_is_bound_at_sites_hands_on_at_one_of_them_at_a_time() {
+    let sites = [site("berlin"), site("bonn")];
+    let both = user("both", &sites.clone().map(|scope| (Role::TenantAdmin, scope)));
+    let [berlin, bonn] = sites.map(|scope| bind(Role::Viewer, scope));
+    assert_eq!(may_bind(&both, &[berlin.clone()]), Ok(()));
+    assert_eq!(may_bind(&both, &[bonn.clone()]), Ok(()));
+    let together = may_bind(&both, &[berlin, bonn]);
+    assert!(matches!(together, Err(DelegationError::NotAllowed(_))), "{together:?}");
+}
+
+#[test]
 fn who_may_not_bind_is_told_so_before_what_he_holds() {
     for role in Role::ALL.iter().filter(|role| ![Role::TenantAdmin, Role::InstallationAdmin].contains(role)) {
         let operator = user("one", &[(*role, acme())]);

@@ -463,3 +463,36 @@ fn codes_are_stable_and_told_apart() {
     codes.dedup();
     assert_eq!(codes.len(), reasons.len());
 }
+
+#[test]
+fn grants_are_found_whatever_patterns_stand_beside_theirs() {
+    let patterns = ["sites/${site}/key", "sites/*/key", "sites/*/key/**", "sites/${site}/**"];
+    let here = Actor::Device(device("d1", &[]));
+    for (own, ..) in patterns.iter().zip(0..) {
+        let mut all: Vec<&str> = patterns.iter().filter(|p| p != &own).copied().collect();
+        all.push(own);
+        let grants = all.iter().enumerate().map(|(n, p)| allow_read(&format!("g{n}"), of_devices(""), p));
+        let policy = policy(grants.collect());
+        // Of another site only the stars match; the exact one alone ends at `key`.
+        assert_eq!(policy.candidates(&here, &path("sites/bonn/key")), 1, "{all:?}");
+        assert!(read(&policy, &here, &path("sites/bonn/key")).allow, "{all:?}");
+        assert_eq!(policy.candidates(&here, &path("sites/bonn/key/1")), 1, "{all:?}");
+        assert_eq!(policy.candidates(&here, &path("sites/berlin/key")), 3, "{all:?}");
+        assert_eq!(policy.candidates(&here, &path("other/berlin/key")), 0, "{all:?}");
+    }
+}
+
+#[test]
+fn a_label_key_has_a_word_before_its_slash() {
+    for good in ["a", "a/b", "a.b-c_d/e"] {
+        assert!(is_label_key(good), "{good}");
+    }
+    for bad in ["", "/", "/b", "a/", "-a/b", "a-/b", "a b/c", "a/b/c", "a/-b"] {
+        assert!(!is_label_key(bad), "{bad}");
+    }
+}
+
+#[test]
+fn a_path_is_kept_as_it_was_written() {
+    assert_eq!(path("devices/d1/key").as_str(), "devices/d1/key");
+}

@@ -1,5 +1,8 @@
 //! The machine against a simulated device, and row by row of its table.
 
+mod boots;
+mod bounds;
+mod fixture;
 mod golden;
 mod properties;
 mod table;

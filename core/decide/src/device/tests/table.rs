@@ -1,121 +1,9 @@
 //! The table "Case / What happens" of the design, one test a row, and the rules beside it.
 
+use super::fixture::*;
 use super::world::{Nature, World};
 use super::*;
 use holdfast_proto::report::Progress;
-
-const ONE_SHOT: Activation = Activation::Reboot(BootKind::OneShot);
-
-fn now(boottime_ms: u64) -> Now {
-    Now { boottime_ms, wall: Wall::Synchronised(1_700_000_000) }
-}
-
-fn home() -> Booted {
-    Booted {
-        boot_id: "boot-0".to_owned(),
-        slot: Slot::A,
-        on_trial: false,
-        other_tries: None,
-        running: Some(installed(&manifest("r1", 1, 1))),
-        other: None,
-    }
-}
-
-fn fresh(policy: Policy) -> Machine {
-    Machine::resume(Saved::Nothing, home(), policy, now(0))
-}
-
-fn resumed(state: State, booted: Booted) -> Machine {
-    let mut record = fresh(policy(ONE_SHOT)).record().clone();
-    record.state = state;
-    Machine::resume(Saved::Record(Box::new(record)), booted, policy(ONE_SHOT), now(0))
-}
-
-fn job() -> Job {
-    let manifest = manifest("r2", 2, 2);
-    Job {
-        assignment: reference(1, 1),
-        digest: manifest.artefacts[0].sha256,
-        manifest,
-        target: Slot::B,
-        transfer: holdfast_proto::report::Transfer { codec: "full".into(), bytes: 0, full_bytes: 4096 },
-        wrong: 0,
-    }
-}
-
-fn drain(machine: &mut Machine) -> Vec<Effect> {
-    std::iter::from_fn(|| machine.poll_effect()).collect()
-}
-
-fn checked(assigned: Assigned) -> Event {
-    Event::Checked { assigned: Some(Box::new(assigned)), poll_after_ms: 60_000 }
-}
-
-fn r2() -> Assigned {
-    assigned(manifest("r2", 2, 2), 1, 1)
-}
-
-fn survey() -> Event {
-    let artefacts = vec![ArtefactSurvey {
-        unknown_name: false,
-        present: false,
-        room_bytes: None,
-        base: Some(Digest([1; 32])),
-        deltas: vec![DeltaOffer {
-            base: Digest([1; 32]),
-            output: Digest([2; 32]),
-            codec: "bsdiff".into(),
-            bytes: 99,
-            ram_bytes: 1,
-        }],
-    }];
-    Event::Surveyed(Survey { free_bytes: None, artefacts })
-}
-
-/// A machine that fetches r2 by a delta.
-fn fetching() -> Machine {
-    let mut machine = fresh(policy(ONE_SHOT));
-    for event in [checked(r2()), survey(), Event::SlotMarkedBad] {
-        drain(&mut machine);
-        machine.handle(event, now(1));
-    }
-    assert!(matches!(drain(&mut machine).pop(), Some(Effect::Fetch { source: Source::Delta { .. }, .. })));
-    machine
-}
-
-/// A machine that has r2 staged and waits for the confirmation.
-fn staged() -> Machine {
-    let mut machine = fetching();
-    machine.handle(whole(), now(2));
-    machine.handle(Event::Verified, now(3));
-    assert_eq!(drain(&mut machine).pop(), Some(Effect::FetchMetadata));
-    assert_eq!(machine.record().state.word(), "staged");
-    machine
-}
-
-fn whole() -> Event {
-    Event::FetchEnded(Fetched { bytes: 99, end: FetchEnd::Whole })
-}
-
-fn fetch_failed(failure: FetchFailure) -> Event {
-    Event::FetchEnded(Fetched { bytes: 5, end: FetchEnd::Failed(failure) })
-}
-
-fn failed_with(machine: &mut Machine) -> String {
-    let codes: Vec<String> = drain(machine)
-        .into_iter()
-        .filter_map(|effect| match effect {
-            Effect::Report(facts) => match facts.progress {
-                Progress::Failed { code } | Progress::Refused { code } | Progress::RolledBack { code } => {
-                    Some(code)
-                }
-                _ => None,
-            },
-            _ => None,
-        })
-        .collect();
-    codes.join(",")
-}
 
 #[test]
 fn power_lost_while_fetching_goes_on_and_marks_the_slot_bad_first() {
@@ -128,17 +16,6 @@ fn power_lost_while_fetching_goes_on_and_marks_the_slot_bad_first() {
     assert_eq!(drain(&mut machine), [Effect::FetchMetadata]);
     machine.handle(Event::CheckFailed(CheckFailure::Offline), now(1));
     assert!(matches!(drain(&mut machine).pop(), Some(Effect::Fetch { target: Slot::B, .. })));
-}
-
-#[test]
-fn power_lost_between_verified_and_armed_verifies_again() {
-    let mut machine = resumed(State::Arming { job: job() }, home());
-    assert_eq!(drain(&mut machine), [Effect::MarkSlotBad { slot: Slot::B }]);
-    machine.handle(Event::SlotMarkedBad, now(1));
-    assert!(matches!(drain(&mut machine).pop(), Some(Effect::Verify { target: Slot::B, .. })));
-    // From the journal alone a staged release asks again before it arms.
-    let mut machine = resumed(State::AwaitingWindow { job: job() }, home());
-    assert_eq!(drain(&mut machine).pop(), Some(Effect::FetchMetadata));
 }
 
 #[test]
@@ -211,18 +88,6 @@ fn withdrawn_in_trial_reverts_without_quarantine() {
     machine.handle(Event::RevertDone, now(1));
     assert_eq!(failed_with(&mut machine), "withdrawn");
     assert!(machine.record().standing.quarantine.is_empty());
-}
-
-#[test]
-fn power_lost_in_committing_ends_committed() {
-    let booted = Booted { boot_id: "boot-2".into(), slot: Slot::B, on_trial: true, ..home() };
-    let mut machine = resumed(State::Committing { job: job() }, booted);
-    assert_eq!(drain(&mut machine), [Effect::MarkGood { slot: Slot::B }]);
-    // The one-shot boot was used up: the old slot runs, and the new one is tried, not trusted.
-    let mut machine = resumed(State::Committing { job: job() }, home());
-    assert_eq!(drain(&mut machine).pop(), Some(Effect::Arm { slot: Slot::B }));
-    machine.handle(Event::Armed, now(1));
-    assert_eq!(drain(&mut machine), [Effect::Reboot]);
 }
 
 #[test]
@@ -487,26 +352,6 @@ fn a_newer_assignment_supersedes_only_before_arming() {
 }
 
 #[test]
-fn a_journal_not_understood_runs_what_is_good_and_keeps_the_highest_counter() {
-    let other = Some(installed(&manifest("r5", 5, 3)));
-    let mut machine = Machine::resume(
-        Saved::NotUnderstood,
-        Booted { other: other.clone(), ..home() },
-        policy(ONE_SHOT),
-        now(0),
-    );
-    assert_eq!(machine.record().standing.floor, 3);
-    assert!(drain(&mut machine).contains(&Effect::Note(Note::JournalNotUnderstood)));
-    // On trial without a journal: back to the slot that is known.
-    let booted = Booted { slot: Slot::B, on_trial: true, other, ..home() };
-    let mut machine = Machine::resume(Saved::NotUnderstood, booted, policy(ONE_SHOT), now(0));
-    assert_eq!(drain(&mut machine).pop(), Some(Effect::Revert { to: Slot::A }));
-    let schema = Record { schema: 99, ..machine.record().clone() };
-    let machine = Machine::resume(Saved::Record(Box::new(schema)), home(), policy(ONE_SHOT), now(0));
-    assert_eq!(machine.record().schema, RECORD_SCHEMA);
-}
-
-#[test]
 fn what_runs_already_is_confirmed_and_not_fetched() {
     let mut machine = fresh(policy(ONE_SHOT));
     drain(&mut machine);
@@ -526,76 +371,4 @@ fn too_many_changes_quarantine_a_release() {
     machine.handle(Event::VerifyFailed { detail: "x".into() }, now(2));
     assert_eq!(failed_with(&mut machine), "too-many-changes");
     assert_eq!(machine.record().standing.quarantine.len(), 1);
-}
-
-#[test]
-fn a_boot_loader_that_forgets_mark_good_is_told_again_and_checks_go_on() {
-    let mut machine = resumed(State::Idle, Booted { on_trial: true, ..home() });
-    assert_eq!(drain(&mut machine), [Effect::MarkGood { slot: Slot::A }]);
-    machine.handle(Event::NotMarkedGood { detail: "read-only".into() }, now(1));
-    assert_eq!(drain(&mut machine).pop(), Some(Effect::FetchMetadata));
-    machine.handle(Event::CheckFailed(CheckFailure::Offline), now(2));
-    assert!(machine.poll_timeout().unwrap().boottime_ms > 2);
-}
-
-#[test]
-fn a_fallback_that_does_not_boot_is_not_tried_for_ever() {
-    let booted = |n: u32| Booted { boot_id: format!("boot-{n}"), slot: Slot::B, on_trial: true, ..home() };
-    let mut state =
-        State::Reverting { job: job(), reason: Revert::HealthFailed, way: WayBack::default(), detail: None };
-    for n in 0..3 {
-        let mut machine = resumed(state, booted(n));
-        machine.handle(Event::RevertDone, now(1));
-        assert_eq!(drain(&mut machine).pop(), Some(Effect::Reboot));
-        state = machine.record().state.clone();
-    }
-    let mut machine = resumed(state, booted(9));
-    assert_eq!(failed_with(&mut machine), "fallback-does-not-boot");
-    assert_eq!(machine.record().standing.slot, Slot::B);
-}
-
-#[test]
-fn a_program_that_starts_again_while_it_leaves_a_bad_release_does_not_count_as_a_boot() {
-    let booted = || Booted { boot_id: "boot-1".to_owned(), slot: Slot::B, on_trial: true, ..home() };
-    let mut state =
-        State::Reverting { job: job(), reason: Revert::HealthFailed, way: WayBack::default(), detail: None };
-    for n in 0..10 {
-        let mut machine = resumed(state, booted());
-        if n == 0 {
-            machine.handle(Event::RevertDone, now(1));
-        }
-        assert_eq!(
-            drain(&mut machine).pop(),
-            Some(Effect::Reboot),
-            "the bad release is kept after {n} starts"
-        );
-        state = machine.record().state.clone();
-    }
-    let State::Reverting { way, .. } = state else { panic!("{state:?}") };
-    assert_eq!(way.reboots, 1);
-}
-
-#[test]
-fn a_boot_loader_that_takes_no_order_is_rebooted_a_bounded_number_of_times_and_never_believed() {
-    let mut state =
-        State::Reverting { job: job(), reason: Revert::HealthFailed, way: WayBack::default(), detail: None };
-    let mut reboots = 0;
-    for n in 0..8 {
-        let booted = Booted { boot_id: format!("boot-{n}"), slot: Slot::B, on_trial: true, ..home() };
-        let mut machine = resumed(state, booted);
-        for _ in 0..10 {
-            let wait = machine.poll_timeout().map_or(1, |d| d.boottime_ms);
-            machine.handle(Event::TimePassed, now(wait));
-            let effects = drain(&mut machine);
-            assert!(!effects.contains(&Effect::MarkGood { slot: Slot::B }), "a release that failed is kept");
-            if effects.contains(&Effect::Reboot) {
-                reboots += 1;
-                break;
-            }
-            machine.handle(Event::RevertFailed { detail: "read-only".into() }, now(wait));
-        }
-        state = machine.record().state.clone();
-    }
-    assert_eq!(reboots, 3);
-    assert!(matches!(state, State::Reverting { .. }));
 }

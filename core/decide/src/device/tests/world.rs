@@ -319,6 +319,8 @@ impl World {
         let counter = self.releases[release].0.security_counter;
         assert!(journal.standing.floor >= counter, "the floor is durable before mark-good");
         self.floor = self.floor.max(counter);
+        // What passed in the end is not held against it any more.
+        self.rolled_back.remove(&self.releases[release].0.artefacts[0].sha256);
         self.loader = Loader { default: slot, armed: None };
         Event::MarkedGood
     }
