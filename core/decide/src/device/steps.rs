@@ -160,7 +160,12 @@ impl Machine {
             self.drop_job(&job, "withdrawn");
             return;
         }
-        if !same && assigned.digest != job.digest {
+        // What cleared the way for the older assignment does not clear it for this one.
+        let takes_over = || {
+            let admitted = admit(&self.record().standing, self.policy(), &assigned);
+            assigned.digest == job.digest && admitted.is_ok()
+        };
+        if !same && !takes_over() {
             self.drop_job(&job, "superseded");
             self.consider(Some(assigned));
             return;

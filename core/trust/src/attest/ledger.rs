@@ -134,3 +134,61 @@ pub(crate) enum Failures {
     Stay,
     AsNotes,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn results(ledger: &Ledger) -> Vec<(&str, CheckResult)> {
+        ledger.checks.iter().map(|check| (check.rule.as_str(), check.result)).collect()
+    }
+
+    #[test]
+    fn a_refusals_detail_is_that_of_its_own_failed_check() {
+        let mut ledger = Ledger::default();
+        ledger.note(Reason::QuoteDigest, "a note of the same rule");
+        ledger.require(Reason::QuoteSelection, true, "held");
+        ledger.fail(Reason::QuoteDigest, "why");
+        ledger.fail(Reason::QuoteSelection, "another failure");
+        let refusal = Refusal { reason: Reason::QuoteDigest, checks: ledger.checks.clone() };
+        assert_eq!(refusal.detail(), "why");
+        let refusal = Refusal { reason: Reason::QuoteSelection, checks: ledger.checks.clone() };
+        assert_eq!(refusal.detail(), "another failure");
+        assert_eq!(Refusal { reason: Reason::TpmClock, checks: ledger.checks }.detail(), "");
+    }
+
+    #[test]
+    fn a_waiver_excuses_what_fails_and_leaves_what_holds() {
+        let mut ledger = Ledger::default();
+        ledger.require_or_waive(Reason::EkKeyRoca, true, Some("house"), "");
+        ledger.require_or_waive(Reason::EkKeyRoca, false, Some("house"), "");
+        assert_eq!(ledger.failed(), None);
+        ledger.require_or_waive(Reason::EkKeyRoca, false, None, "");
+        let rule = Reason::EkKeyRoca.code();
+        let wanted = [CheckResult::Pass, CheckResult::Noted, CheckResult::Fail].map(|result| (rule, result));
+        assert_eq!(results(&ledger), wanted);
+        assert_eq!(ledger.failed(), Some(Reason::EkKeyRoca));
+    }
+
+    #[test]
+    fn failures_of_another_list_stay_or_become_notes_and_nothing_else_changes() {
+        let other = || {
+            let mut other = Ledger::default();
+            other.require(Reason::EkKeyRoca, true, "");
+            other.skip(Reason::TpmClock, "");
+            other.fail(Reason::QuoteDigest, "");
+            other
+        };
+        let codes = [Reason::EkKeyRoca, Reason::TpmClock, Reason::QuoteDigest].map(Reason::code);
+        for (failures, last, first) in [
+            (Failures::Stay, CheckResult::Fail, Some(Reason::QuoteDigest)),
+            (Failures::AsNotes, CheckResult::Noted, None),
+        ] {
+            let mut ledger = Ledger::default();
+            ledger.absorb(other(), failures);
+            let wanted = [CheckResult::Pass, CheckResult::Skipped, last];
+            assert_eq!(results(&ledger), codes.into_iter().zip(wanted).collect::<Vec<_>>());
+            assert_eq!(ledger.failed(), first);
+        }
+    }
+}

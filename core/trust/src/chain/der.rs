@@ -21,7 +21,7 @@ pub(crate) fn element<'a>(input: &mut &'a [u8]) -> Option<Element<'a>> {
         0x81..=0x84 => {
             let count = usize::from(first & 0x7F);
             let digits = bytes.get(2..2 + count)?;
-            (digits.iter().fold(0usize, |length, digit| length << 8 | usize::from(*digit)), 2 + count)
+            (digits.iter().fold(0usize, |length, digit| (length << 8) + usize::from(*digit)), 2 + count)
         }
         _ => return None,
     };

@@ -123,7 +123,7 @@ impl<'a, 'w> Walk<'a, 'w> {
         let named = self.intermediates.iter().enumerate();
         let mut found: Vec<(bool, usize)> = named
             .filter(|(_, issuer)| name::same(child.x509.issuer(), issuer.x509.subject()))
-            .map(|(index, issuer)| (wanted.is_some() && issuer.subject_key_id() != wanted, index))
+            .map(|(index, issuer)| (issuer.subject_key_id() != wanted, index))
             .collect();
         found.sort_unstable();
         found.into_iter().map(|(_, index)| index).collect()

@@ -91,3 +91,24 @@ fn identifiers(scheme: SigningScheme) -> Result<(AlgorithmIdentifier, AlgorithmI
         other => return Err(Error::UnsupportedAlgorithm(format!("{other:?}"))),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_verified_before_a_provider_is_installed() {
+        // The only test of this program that installs one.
+        assert!(matches!(ready(), Err(TufError::NoProvider)));
+        install_provider(webpki::ALL_VERIFICATION_ALGS);
+        assert!(ready().is_ok());
+    }
+
+    #[test]
+    fn a_signature_over_a_bare_digest_never_holds() {
+        let provider = Provider(webpki::ALL_VERIFICATION_ALGS);
+        for scheme in [SigningScheme::Ed25519, SigningScheme::EcdsaP256Sha256] {
+            assert!(provider.verify_prehashed(scheme, &[], &[0; 32], &[]).is_err());
+        }
+    }
+}

@@ -133,19 +133,19 @@ pub fn check_target(path: &str, target: &TargetFile, bytes: &[u8]) -> Result<(),
     if bytes.len() as u64 != target.length {
         return Err(differs("its length", target.length.to_string(), bytes.len().to_string()));
     }
-    let mut known = 0;
+    let mut known = false;
     for (alg, expected) in &target.hashes {
         let actual = match alg.as_str() {
             "sha256" => hex::encode(sha2::Sha256::digest(bytes)),
             "sha512" => hex::encode(sha2::Sha512::digest(bytes)),
             _ => continue,
         };
-        known += 1;
+        known = true;
         if !actual.eq_ignore_ascii_case(expected) {
             return Err(differs("a hash", expected.clone(), actual));
         }
     }
-    if known == 0 { Err(malformed(path, NO_HASH)) } else { Ok(()) }
+    if known { Ok(()) } else { Err(malformed(path, NO_HASH)) }
 }
 
 /// A role's name as a file name: everything but RFC 3986's unreserved characters is escaped.

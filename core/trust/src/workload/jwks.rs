@@ -181,12 +181,12 @@ fn unsigned(bytes: &[u8]) -> Vec<u8> {
     tlv(0x02, &[zero, bytes].concat())
 }
 
+/// Nothing here has 128 to 255 bytes: a P-256 signature is shorter, an RSA key of 2048 bits longer.
 fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len();
     let mut out = vec![tag];
     match length {
         0..0x80 => out.push(length as u8),
-        0x80..0x100 => out.extend([0x81, length as u8]),
         _ => out.extend([0x82, (length >> 8) as u8, length as u8]),
     }
     out.extend_from_slice(content);

@@ -201,3 +201,57 @@ fn a_key_set_is_taken_whole_or_not_at_all() {
 }
 
 use crate::limits::JWKS_MAX_BYTES;
+
+#[test]
+fn a_token_is_as_long_as_it_may_be_and_no_longer() {
+    // Three bytes of a claim are four of base64url: the length steps by at most two.
+    let padded = |n: usize| token(&with(|claims| claims["jti"] = json!("x".repeat(n))));
+    let fitting =
+        (0..TOKEN_MAX_BYTES).rev().map(padded).find(|token| token.len() <= TOKEN_MAX_BYTES).unwrap();
+    assert!(fitting.len() >= TOKEN_MAX_BYTES - 2, "{}", fitting.len());
+    look(&fitting).unwrap();
+    let too_long = format!("{}.x", "a".repeat(TOKEN_MAX_BYTES - 1));
+    assert_eq!(look(&too_long).unwrap_err(), TokenError::TooLong(TOKEN_MAX_BYTES + 1));
+    let longest = "a".repeat(TOKEN_MAX_BYTES);
+    assert_eq!(look(&longest).unwrap_err(), TokenError::Malformed("not three parts"));
+}
+
+#[test]
+fn the_hash_is_the_headers_and_not_another_that_the_key_could_have_signed() {
+    let signed =
+        format!("{}.{}", text(json!({"alg": "RS256", "kid": "one"}).to_string()), text(claims().to_string()));
+    let mut out = vec![0; RSA.public_modulus_len()];
+    let padding = &aws_lc_rs::signature::RSA_PKCS1_SHA384;
+    RSA.sign(padding, &SystemRandom::new(), signed.as_bytes(), &mut out).unwrap();
+    let token = format!("{signed}.{}", text(out));
+    let expected = Expected { issuer: ISSUER, audience: AUDIENCE, now: NOW };
+    let refused = verify(&token, &keys(), expected, webpki::ALL_VERIFICATION_ALGS).map(|_| ());
+    assert_eq!(refused.unwrap_err(), TokenError::Signature);
+}
+
+#[test]
+fn a_key_set_is_bounded_in_bytes_keys_and_numbers() {
+    let mut set = jwks();
+    let padded = |set: &Value, length: usize| {
+        let mut json = set.to_string().into_bytes();
+        json.resize(length, b' ');
+        Keys::parse(&json).map(|_| ())
+    };
+    assert_eq!(padded(&set, JWKS_MAX_BYTES), Ok(()));
+    assert_eq!(padded(&set, JWKS_MAX_BYTES + 1), Err(KeysError::TooLong(JWKS_MAX_BYTES + 1)));
+    for count in [JWKS_KEYS_MAX, JWKS_KEYS_MAX + 1] {
+        let keys = (0..count).map(|n| {
+            let mut key = set["keys"][1].clone();
+            key["kid"] = json!(n.to_string());
+            key
+        });
+        let many = json!({"keys": keys.collect::<Vec<_>>()});
+        let parsed = Keys::parse(many.to_string().as_bytes()).map(|_| ());
+        let wanted = if count > JWKS_KEYS_MAX { Err(KeysError::Count(count)) } else { Ok(()) };
+        assert_eq!(parsed, wanted);
+    }
+    for (bytes, fine) in [(8, true), (9, false)] {
+        set["keys"][0]["e"] = json!(text(vec![3; bytes]));
+        assert_eq!(Keys::parse(set.to_string().as_bytes()).is_ok(), fine, "{bytes} bytes");
+    }
+}

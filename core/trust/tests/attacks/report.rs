@@ -83,3 +83,11 @@ fn firmware_ranges_hold_for_their_maker_and_to_both_ends() {
     assert!(!denied("IBM", 0, version - 1) && !denied("IBM", version + 1, u64::MAX));
     assert!(!denied("IFX", 0, u64::MAX));
 }
+
+#[test]
+fn a_reports_digest_is_that_of_its_message() {
+    use holdfast_trust::attest::binding::{report_digest, report_message, sha256};
+    let message = report_message(b"{}");
+    assert!(message.ends_with(b"{}") && message.len() > 2);
+    assert_eq!(report_digest(b"{}"), sha256(&[&message]));
+}

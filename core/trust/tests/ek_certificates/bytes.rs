@@ -70,6 +70,11 @@ fn what_is_no_certificate_is_refused_as_such() {
     let oid = [0x2A, 0x86, 0x48, 0xCE, 0x3D, 4, 3, 2];
     let at = algorithms_differ.windows(8).rposition(|bytes| bytes == oid).unwrap();
     algorithms_differ[at + 7] = 3;
+    // A fourth element beside what is signed, how, and the signature.
+    let mut outer = der.as_slice();
+    let inside = der::read("certificate", SEQUENCE, &mut outer).unwrap();
+    let fourth = element(SEQUENCE, &[inside, &[5, 0]]);
+    refused(&Case::new().inspect_bytes(&fourth), Reason::EkCertificateMalformed, &[]);
     for (bytes, wanted) in [
         (Vec::new(), "no DER SEQUENCE at the start"),
         (vec![0xFF; 300], "no DER SEQUENCE at the start"),

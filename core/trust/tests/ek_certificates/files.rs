@@ -65,3 +65,16 @@ fn facts_say_what_stands_in_the_certificate() {
     .remove(0);
     assert_eq!((ca.is_ca, ca.path_len), (true, Some(3)));
 }
+
+#[test]
+fn a_file_is_bounded_in_bytes_and_certificates() {
+    let der = Case::new().der();
+    let mut file = der.clone();
+    file.resize(4 << 20, 0);
+    assert_eq!(inspect::cert(&file).unwrap().len(), 1);
+    file.push(0);
+    assert!(inspect::cert(&file).unwrap_err().to_string().contains("above the cap"));
+    for (count, read) in [(511, 511), (512, 512), (513, 512)] {
+        assert_eq!(inspect::cert(&der.repeat(count)).unwrap().len(), read, "{count} certificates");
+    }
+}

@@ -161,3 +161,33 @@ fn an_ek_differs_from_its_template_in_nothing() {
     let holdfast_trust::attest::Claim::Tpm2(claim) = &started.claim else { panic!("a TPM's claim") };
     assert_eq!(claim.ek_template, EkTemplate::L2P256);
 }
+
+#[test]
+fn what_of_the_chain_cannot_be_used_is_noted_and_a_whole_one_is_not() {
+    let notes = |change: fn(Vec<u8>) -> Vec<u8>| {
+        let mut vector = Vector::default();
+        vector.change_m1 = Some(Box::new(move |m1| {
+            let chain = &mut m1.tpm.as_mut().unwrap().ek_chain[0].0;
+            *chain = change(chain.clone());
+        }));
+        // The issuer is among the operator's anchors: the chain is not needed.
+        vector.house.anchors.anchors[0].certificate = vector.issuing.der.clone();
+        let started = vector.start().unwrap();
+        let noted = started.checks.iter().filter(|check| check.result == CheckResult::Noted);
+        noted.map(|check| check.detail.clone()).collect::<Vec<_>>()
+    };
+    let none: [String; 0] = [];
+    assert_eq!(notes(|chain| chain), none);
+    let broken = |structures: usize, bytes: usize| {
+        vec![format!("EK chain: {structures} structures that are no certificates, {bytes} bytes left")]
+    };
+    assert_eq!(notes(|chain| [chain, element(SEQUENCE, &[&[5, 0]])].concat()), broken(1, 0));
+    assert_eq!(notes(|chain| [chain, vec![0; 40]].concat()), broken(0, 40));
+    // As long as it may be, and a byte more.
+    assert!(
+        notes(|chain| [&chain[..], &vec![0; (64 << 10) - chain.len()]].concat())[0].contains("bytes left")
+    );
+    assert!(
+        notes(|chain| [&chain[..], &vec![0; (64 << 10) + 1 - chain.len()]].concat())[0].contains("ignored")
+    );
+}

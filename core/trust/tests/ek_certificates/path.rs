@@ -256,3 +256,40 @@ fn the_right_one_of_several_issuers_of_one_name_is_found() {
     case.ek.set("2.5.29.35", Some(extension("2.5.29.35", false, &element(SEQUENCE, &[]))));
     case.accepted();
 }
+
+#[test]
+fn the_issuer_that_the_key_identifier_names_is_tried_before_all_others_of_its_name() {
+    // More strangers than signatures that may be tried.
+    let mut case = Case::new();
+    for n in 0..55 {
+        let stranger =
+            Ca::new("Issuing CA", Key::p256(), Some(&case.root), |spec| spec.serial = vec![0x20, n]);
+        case.intermediates.insert(0, stranger.der);
+    }
+    case.accepted();
+}
+
+#[test]
+fn an_issuer_is_noted_as_ended_from_the_second_after_its_last() {
+    let ends = |now: i64| {
+        let mut case = Case::issuer(|spec| spec.not_after = NOW);
+        (case.now, case.time) = (now, TimePolicy::ValidAtIssuance);
+        case.accepted()
+    };
+    assert_eq!(ends(NOW), Vec::<String>::new());
+    let notes = ends(NOW + 1);
+    assert!(notes.len() == 1 && notes[0].contains("ended at"), "{notes:?}");
+}
+
+#[test]
+fn a_manufacturer_is_four_bytes_in_hex_or_one_to_four_letters() {
+    use holdfast_trust::chain::ManufacturerId;
+    let id = |text: &str| text.parse::<ManufacturerId>().map(|id| id.0).ok();
+    assert_eq!(id("id:49424D00"), Some(*b"IBM\0"));
+    assert_eq!(id("49424D00"), Some(*b"IBM\0"));
+    assert_eq!(id("STM "), Some(*b"STM "));
+    assert_eq!(id("A"), Some(*b"A\0\0\0"));
+    for bad in ["", "id:", "id:IBM", "IBM12", "é", "A\u{1}", "A\tB", "id:49424D"] {
+        assert_eq!(id(bad), None, "{bad:?}");
+    }
+}

@@ -372,3 +372,32 @@ fn too_many_changes_quarantine_a_release() {
     assert_eq!(failed_with(&mut machine), "too-many-changes");
     assert_eq!(machine.record().standing.quarantine.len(), 1);
 }
+
+#[test]
+fn a_newer_assignment_takes_over_what_is_staged_only_if_it_could_have_begun_it() {
+    let clears = || assigned(manifest("r2", 2, 2), 2, 2);
+    let mut record = fresh(policy(ONE_SHOT)).record().clone();
+    record.standing.quarantine = vec![Quarantined {
+        manifest: job().digest,
+        release: manifest("r2", 2, 2).release,
+        assignment: reference(1, 1),
+        code: "health-failed".into(),
+    }];
+    let staged = || {
+        let saved = Saved::Record(Box::new(record.clone()));
+        let mut machine = Machine::resume(saved, home(), policy(ONE_SHOT), now(0));
+        for event in [checked(clears()), survey(), Event::SlotMarkedBad, whole(), Event::Verified] {
+            machine.handle(event, now(1));
+        }
+        assert_eq!(state(&machine), "staged");
+        drain(&mut machine);
+        machine
+    };
+    let mut machine = staged();
+    machine.handle(checked(assigned(manifest("r2", 2, 2), 3, 1)), now(2));
+    assert_eq!(failed_with(&mut machine), "quarantined");
+    assert_eq!(machine.record().state, State::Idle);
+    let mut machine = staged();
+    machine.handle(checked(assigned(manifest("r2", 2, 2), 3, 2)), now(2));
+    assert_eq!(state(&machine), "arming");
+}

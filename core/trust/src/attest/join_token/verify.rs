@@ -157,7 +157,7 @@ fn expired(der: &[u8], policy: &Policy<'_>, now: i64, ledger: &mut Ledger) -> Op
             )
             .is_ok()
     });
-    let issued = ledger.require(
+    ledger.require(
         rule,
         issued,
         format!("serial {}, signed by one of our issuers", certificate.serial_hex()),
@@ -165,8 +165,8 @@ fn expired(der: &[u8], policy: &Policy<'_>, now: i64, ledger: &mut Ledger) -> Op
     let ended = now.saturating_sub(certificate.not_after());
     let in_window = ended <= recovery.window_s;
     let detail = format!("ended {ended} s ago, the window is {} s", recovery.window_s);
-    let in_window = ledger.require(Reason::RecoveryWindow, in_window, detail);
-    (issued && in_window).then(|| ExpiredCertificate {
+    ledger.require(Reason::RecoveryWindow, in_window, detail);
+    Some(ExpiredCertificate {
         fingerprint: Digest(certificate.fingerprint()),
         serial: certificate.serial_hex(),
         spki: certificate.spki().to_vec(),

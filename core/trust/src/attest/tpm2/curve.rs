@@ -77,31 +77,46 @@ fn parameters(curve: Curve) -> [&'static str; 2] {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_base_points_lie_on_their_curves_and_their_neighbours_do_not() {
-        let points = [
-            (
-                Curve::P256,
+    /// The base points (FIPS 186-4, D.1.2).
+    fn base_point(curve: Curve) -> (Vec<u8>, Vec<u8>) {
+        let [x, y] = match curve {
+            Curve::P256 => [
                 "6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296",
                 "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5",
-            ),
-            (
-                Curve::P384,
+            ],
+            Curve::P384 => [
                 "aa87ca22be8b05378eb1c71ef320ad746e1d3b628ba79b9859f741e082542a385502f25dbf55296c3a545e3872760ab7",
                 "3617de4a96262c6f5d9e98bf9292dc29f8f41dbd289a147ce9da3113b5f0b8c00a60b1ce1d7e819d7a431d7c90ea0e5f",
-            ),
-            (
-                Curve::P521,
+            ],
+            Curve::P521 => [
                 "00c6858e06b70404e9cd9e3ecb662395b4429c648139053fb521f828af606b4d3dbaa14b5e77efe75928fe1dc127a2ffa8de3348b3c1856a429bf97e7e31c2e5bd66",
                 "011839296a789a3bc0045c8a5fb42c7d1bd998f54449579b446817afbd17273e662c97ee72995ef42640c550b9013fad0761353c7086a272c24088be94769fd16650",
-            ),
-        ];
-        for (curve, x, y) in points {
-            let (x, mut y) = (hex::decode(x).unwrap(), hex::decode(y).unwrap());
+            ],
+        };
+        (hex::decode(x).unwrap(), hex::decode(y).unwrap())
+    }
+
+    #[test]
+    fn the_base_points_lie_on_their_curves_and_their_neighbours_do_not() {
+        for curve in [Curve::P256, Curve::P384, Curve::P521] {
+            let (x, mut y) = base_point(curve);
             assert!(on_curve(curve, &x, &y), "{curve:?}");
             *y.last_mut().unwrap() ^= 1;
             assert!(!on_curve(curve, &x, &y), "{curve:?}");
             assert!(!on_curve(curve, &[0], &[0]), "{curve:?}");
+        }
+    }
+
+    #[test]
+    fn coordinates_are_below_p_each_by_itself() {
+        for curve in [Curve::P256, Curve::P384, Curve::P521] {
+            let [p, _] = parameters(curve).map(|d| BigUint::parse_bytes(d.as_bytes(), 16).unwrap());
+            let (x, y) = base_point(curve);
+            let above = |n: &[u8]| (BigUint::from_bytes_be(n) + &p).to_bytes_be();
+            assert!(!on_curve(curve, &above(&x), &y), "{curve:?}: x");
+            assert!(!on_curve(curve, &x, &above(&y)), "{curve:?}: y");
+            // The largest x: what is subtracted may not be more than what stands there.
+            assert!(!on_curve(curve, &(&p - 1u32).to_bytes_be(), &[1]), "{curve:?}");
         }
     }
 }

@@ -126,7 +126,7 @@ pub(crate) fn quoted(
     let right = single.as_ref().is_some_and(|(bank, pcrs)| bank.0 == asked.bank && pcrs.iter().eq(&wanted));
     let sha2 = AlgId(asked.bank).sha2();
     let detail = format!("quoted {single:?}, asked for {:?} of {}", wanted, bank_name(asked.bank));
-    let selected = ledger.require(Reason::QuoteSelection, right && sha2.is_some(), detail);
+    ledger.require(Reason::QuoteSelection, right && sha2.is_some(), detail);
     let values = values(asked.values, asked.bank, &wanted, ledger)?;
     let all: Vec<&[u8]> = values.values().map(Vec::as_slice).collect();
     // Part 3, 18.4: the digest uses the hash of the signing scheme.
@@ -134,7 +134,7 @@ pub(crate) fn quoted(
     let computed = scheme_hash.map(|hash| hash.digest(&all)).unwrap_or_default();
     let same = !digest.is_empty() && computed == *digest;
     let detail = format!("quoted {}, the values give {}", hex::encode(digest), hex::encode(&computed));
-    let held = ledger.require(Reason::QuoteDigest, same, detail);
+    ledger.require(Reason::QuoteDigest, same, detail);
     let dropped: Vec<_> = wanted.iter().filter(|pcr| UNTRUSTED_PCRS.contains(pcr)).collect();
     if !dropped.is_empty() {
         ledger.note(Reason::PcrValues, format!("PCRs {dropped:?} can be reset by software: not trusted"));
@@ -148,7 +148,7 @@ pub(crate) fn quoted(
         Some(bytes) => Some(replayed(bytes, asked.bank, &pcrs, ledger)?),
     };
     let clock = Clock::of(attest.clock, attest.firmware_version);
-    (selected && held).then_some(QuoteFacts { clock, hierarchy, bank: asked.bank, pcrs, log })
+    Some(QuoteFacts { clock, hierarchy, bank: asked.bank, pcrs, log })
 }
 
 /// What certifications and quotes have in common.
@@ -251,13 +251,13 @@ fn algorithm(scheme: AlgId, hash: AlgId) -> Option<rustls_pki_types::AlgorithmId
 fn values(sent: &[PcrValue], bank: u16, wanted: &[u8], ledger: &mut Ledger) -> Option<BTreeMap<u8, Vec<u8>>> {
     let length = AlgId(bank).sha2().map_or(0, holdfast_tpm::wire::Sha2::len_bytes);
     let mut by_index = BTreeMap::new();
-    let mut twice = false;
     for value in
         sent.iter().take(PCR_VALUES_MAX).filter(|value| value.alg == bank && value.value.len() == length)
     {
-        twice |= by_index.insert(value.index, value.value.0.clone()).is_some();
+        by_index.insert(value.index, value.value.0.clone());
     }
-    let complete = !twice && sent.len() == wanted.len() && by_index.keys().eq(wanted);
+    // One that stands twice leaves another out: as many were sent as are wanted.
+    let complete = sent.len() == wanted.len() && by_index.keys().eq(wanted);
     let detail = format!("{} values sent, {} of {} asked for", sent.len(), wanted.len(), bank_name(bank));
     ledger.require(Reason::PcrValues, complete, detail).then_some(by_index)
 }
@@ -300,3 +300,30 @@ fn replayed(bytes: &[u8], bank: u16, pcrs: &BTreeMap<u8, Vec<u8>>, ledger: &mut 
 
 /// PCRs below are the firmware's and the boot loader's, whose log is complete.
 const FIRST_OF_THE_SYSTEM: u8 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scheme_and_a_hash_are_one_signature_algorithm_and_what_has_none_is_not_accepted() {
+        let table = [
+            (AlgId::ECDSA, AlgId::SHA256, alg_id::ECDSA_SHA256),
+            (AlgId::ECDSA, AlgId::SHA384, alg_id::ECDSA_SHA384),
+            (AlgId::ECDSA, AlgId::SHA512, alg_id::ECDSA_SHA512),
+            (AlgId::RSASSA, AlgId::SHA256, alg_id::RSA_PKCS1_SHA256),
+            (AlgId::RSASSA, AlgId::SHA384, alg_id::RSA_PKCS1_SHA384),
+            (AlgId::RSASSA, AlgId::SHA512, alg_id::RSA_PKCS1_SHA512),
+            (AlgId::RSAPSS, AlgId::SHA256, alg_id::RSA_PSS_SHA256),
+            (AlgId::RSAPSS, AlgId::SHA384, alg_id::RSA_PSS_SHA384),
+            (AlgId::RSAPSS, AlgId::SHA512, alg_id::RSA_PSS_SHA512),
+        ];
+        for (scheme, hash, wanted) in table {
+            assert_eq!(algorithm(scheme, hash), Some(wanted), "{scheme} with {hash}");
+        }
+        for scheme in [AlgId::ECDSA, AlgId::RSASSA, AlgId::RSAPSS] {
+            assert_eq!(algorithm(scheme, AlgId::SHA1), None, "{scheme}");
+        }
+        assert_eq!(algorithm(AlgId::SHA256, AlgId::SHA256), None);
+    }
+}

@@ -19,13 +19,12 @@ pub(crate) fn has_fingerprint(modulus: &BigUint) -> bool {
 
 /// Whether `rest` is a power of 65537 modulo `prime`.
 fn in_group(rest: u32, prime: u32) -> bool {
-    let step = 65_537 % prime;
     let mut power = 1;
     for _ in 0..prime {
         if power == rest {
             return true;
         }
-        power = power * step % prime;
+        power = power * 65_537 % prime;
     }
     false
 }
