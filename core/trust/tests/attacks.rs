@@ -259,6 +259,10 @@ attacks! {
             log[kind..kind + 4].copy_from_slice(&3_u32.to_le_bytes());
         }));
     };
+    event_log_of_sha1_alone: EventLogMalformed = |v| {
+        let log = v.log.as_mut().unwrap();
+        log.bytes = attest_support::log::legacy_event(0, 8, &[7; 20], b"firmware 1.0");
+    };
     event_log_of_two_megabytes: EventLogMalformed = |v| {
         let log = v.log.as_mut().unwrap();
         log.bytes.resize(2 << 20, 0);
@@ -435,6 +439,52 @@ fn pcrs_16_and_23_are_quoted_but_never_trusted_and_userspace_pcrs_may_differ() {
     let Proof::Tpm2(proof) = &proven.proof else { panic!("a TPM's proof") };
     assert_eq!(proof.quote.pcrs.keys().copied().collect::<Vec<_>>(), [0, 4, 11]);
     assert_eq!(proof.quote.log.as_ref().unwrap().proved, [0, 4]);
+}
+
+#[test]
+fn what_is_believed_with_a_reservation_is_noted_and_nothing_else_is() {
+    let notes = |change: fn(&mut Vector)| {
+        let mut vector = Vector::default();
+        change(&mut vector);
+        let proven = vector.prove().unwrap();
+        let noted = proven.checks.iter().filter(|check| check.result == CheckResult::Noted);
+        noted.map(|check| check.detail.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(notes(|_| {}), Vec::<String>::new());
+    assert_eq!(
+        notes(|v| v.house.pcrs = vec![0, 4, 16, 23]),
+        ["PCRs [16, 23] can be reset by software: not trusted"]
+    );
+    // PCR 10 is the system's (IMA); 9 is the last that the firmware's log must explain.
+    assert_eq!(
+        notes(|v| {
+            v.house.pcrs = vec![0, 4, 9, 10];
+            v.log.as_mut().unwrap().extend(10, &[(0x0B, vec![7; 32])]);
+        }),
+        ["PCRs [10] were extended outside this log: their events do not count"]
+    );
+    let mut vector = Vector::default();
+    vector.log.as_mut().unwrap().extend(9, &[(0x0B, vec![7; 32])]);
+    assert_refused(vector.prove(), Reason::EventLogReplay, &[]);
+    let owner = notes(|v| {
+        let name = v.ak_public().qualified_name(holdfast_tpm::wire::Hierarchy::Owner);
+        let set = move |attest: &mut Attest| attest.qualified_signer = name.clone();
+        v.change_certify = Some(Box::new(set.clone()));
+        v.change_quote = Some(Box::new(set));
+        v.house.ak_hierarchy = holdfast_trust::attest::policy::AkHierarchy::EndorsementOrOwner;
+    });
+    assert_eq!(owner, ["owner hierarchy: no reboot detection, firmware version obfuscated"; 2]);
+}
+
+#[test]
+fn a_challenge_asks_for_what_the_device_has_and_the_service_can_trust() {
+    use holdfast_trust::attest::tpm2::verify::challenge_wants;
+    let mut vector = Vector::default();
+    vector.house.pcrs = vec![0, 7, 16, 23, 11];
+    let started = vector.start().unwrap();
+    let Claim::Tpm2(claim) = &started.claim else { panic!("a TPM's claim") };
+    let wanted = (0x0B, vec![0, 7, 11], "ecdsa-p256-sha256");
+    assert_eq!(challenge_wants(claim, &vector.house.policy()), wanted);
 }
 
 #[test]

@@ -512,3 +512,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_stands_between_the_last_event_and_the_padding_is_read() {
+    let log = boot(&[SHA256]).bytes;
+    let padded = |junk: &[u8]| [&log[..], junk, &[0; 100]].concat();
+    assert_eq!(EventLog::parse(&padded(&[])).unwrap().notes.len(), 1);
+    for junk in [&[1][..], &[1, 1]] {
+        refused(&padded(junk));
+    }
+}

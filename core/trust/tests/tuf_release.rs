@@ -608,3 +608,19 @@ fn a_delta_says_what_to_fetch() {
     assert_eq!((plan.custom.base, plan.custom.output), (Digest(BASE), Digest(OUTPUT)));
     assert_eq!(code(planned(&mut fleet, "other")), "no-artefact");
 }
+
+#[test]
+fn a_channel_is_what_its_own_role_says_and_no_other_may_say_it() {
+    // Listed by the product's role and, in the channel's name, by the top-level targets alone.
+    let mut fleet = Fleet::new();
+    let bytes = manifest("r2", json!({}));
+    fleet.repo.list("product-hub", "products/hub/r2.json", &bytes, None);
+    fleet.repo.list("targets", "channels/stable/hub/r2.json", &bytes, None);
+    fleet.repo.publish();
+    let envelope = fleet.assign("products/hub/r2.json", &bytes, |_| {});
+    assert_eq!(code(fleet.device().install(&mut fleet, &envelope)), "not-in-channel");
+    fleet.repo.list("channel-stable", "channels/stable/hub/r2.json", &bytes, None);
+    fleet.repo.signed("targets")["targets"].as_object_mut().unwrap().remove("channels/stable/hub/r2.json");
+    fleet.repo.next();
+    assert_eq!(code(fleet.device().install(&mut fleet, &envelope)), "believed");
+}

@@ -453,3 +453,43 @@ fn a_record_of_a_later_version_is_read_by_this_one() {
     let digest = hex::decode(tuf_support::sha256(&[&fields[..], &body].concat())).unwrap();
     open([Some([&fields[..], &digest, &body].concat()), None]).unwrap();
 }
+
+#[test]
+fn delegated_roles_are_a_cache_of_as_many_bytes_as_there_is_room_for() {
+    let fleet = Fleet::new();
+    let mut trust = fleet.device().trust;
+    let used = trust.load("root.json").unwrap().len();
+    let fill = vec![b'x'; STORED_FILES_MAX_BYTES - used];
+    trust.save("product-a.json", &fill).unwrap();
+    assert!(trust.load("product-a.json").is_some(), "as much as there is room for");
+    trust.save("timestamp.json", b"t").unwrap();
+    assert!(trust.load("product-a.json").is_some(), "a top-level role takes no room from it");
+    trust.save("product-b.json", b"y").unwrap();
+    let held = ["root", "timestamp", "product-a", "product-b"]
+        .map(|name| trust.load(&format!("{name}.json")).is_some());
+    assert_eq!(held, [true, true, false, false], "a byte more, and the cache begins anew");
+    trust.save("product-b.json", b"y").unwrap();
+    trust.save("product-c.json", b"z").unwrap();
+    assert_eq!(
+        (trust.load("product-b.json"), trust.load("product-c.json")),
+        (Some(b"y".to_vec()), Some(b"z".to_vec()))
+    );
+}
+
+#[test]
+fn a_copy_is_read_up_to_its_cap() {
+    use aws_lc_rs::digest::{SHA256, digest};
+    const COPY_MAX_BYTES: usize = 2 * STORED_FILES_MAX_BYTES + (8 << 20);
+    const HEAD_BYTES: usize = 8 + 8 + 4 + 32;
+    let copy = Fleet::new().device().flash.copies()[0].clone().unwrap();
+    let padded = |length: usize| {
+        let mut body = copy[HEAD_BYTES..].to_vec();
+        body.resize(length - HEAD_BYTES, b' ');
+        let fields = [&copy[..16], &(body.len() as u32).to_be_bytes()].concat();
+        let whole = [&fields[..], &body].concat();
+        let sum = digest(&SHA256, &whole);
+        [&fields[..], sum.as_ref(), &body].concat()
+    };
+    assert!(open([Some(padded(COPY_MAX_BYTES)), None]).is_ok());
+    assert!(open([Some(padded(COPY_MAX_BYTES + 1)), None]).is_err());
+}

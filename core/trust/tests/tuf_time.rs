@@ -5,9 +5,10 @@ mod tuf_support;
 use holdfast_trust::tuf::TufError;
 use holdfast_trust::tuf::store::DurableTrust;
 use holdfast_trust::tuf::time::{SignedTime, WallClock, effective_now};
+use holdfast_trust::tuf::walk::At;
 use serde_json::json;
 use tuf_support::fleet::{Device, Fleet};
-use tuf_support::{DAY, NOW, Pair, Repo};
+use tuf_support::{DAY, Memory, NOW, Pair, Repo};
 
 const BUILT: i64 = NOW - 400 * DAY;
 const YEAR_2099: i64 = 4_070_908_800;
@@ -108,6 +109,60 @@ fn a_clock_is_ahead_beyond_a_year_or_the_roots_end() {
     let end = NOW + 10 * DAY;
     assert_eq!(refresh(&mut device, &mut fleet.repo, WallClock::Synchronised(end)), Err("clock-ahead"));
     assert_eq!(refresh(&mut device, &mut fleet.repo, WallClock::Synchronised(end - 1)), Ok(end - 1));
+}
+
+#[test]
+fn an_expired_root_ends_the_walk_before_anything_below_it_is_asked_for() {
+    // TUF 5.3.10: by the build time, by signed time, by the plain workflow's clock.
+    let end = NOW + 365 * DAY;
+    let mut fleet = Fleet::new();
+    let mut device = fleet.device();
+    let walk = |device: &mut Device, repo: &mut Repo, built: i64| {
+        repo.requests.clear();
+        let ended = device.trust.refresh(repo, built, WallClock::Unset).map(|trusted| trusted.now());
+        let asked = repo.requests.iter().any(|name| name == "timestamp.json");
+        (ended.map_err(|error| error.code()), asked)
+    };
+    assert_eq!(walk(&mut device, &mut fleet.repo, end), (Err("metadata-expired"), false));
+    assert_eq!(walk(&mut device, &mut fleet.repo, end - 1), (Err("metadata-expired"), true));
+    let mut plain = |at: i64| {
+        fleet.repo.requests.clear();
+        let mut store = Memory::with_root(fleet.repo.first_root());
+        let ended = holdfast_trust::tuf::refresh(&mut store, &mut fleet.repo, &At(at)).map(|_| ());
+        let asked = fleet.repo.requests.iter().any(|name| name == "timestamp.json");
+        (ended.map_err(|error| error.code()), asked)
+    };
+    assert_eq!(plain(end), (Err("metadata-expired"), false));
+    assert_eq!(plain(NOW), (Ok(()), true));
+}
+
+#[test]
+fn a_root_that_ends_at_the_very_time_that_was_signed_has_ended() {
+    let end = NOW + 365 * DAY;
+    let mut fleet = Fleet::new();
+    fleet.repo.expire("timestamp", end + 7 * DAY);
+    issued(&mut fleet, end);
+    let mut device = fleet.device();
+    let wall = WallClock::Synchronised(end);
+    assert_eq!(refresh(&mut device, &mut fleet.repo, wall), Err("metadata-expired"));
+    issued(&mut fleet, end - 1);
+    assert_eq!(refresh(&mut device, &mut fleet.repo, wall), Err("clock-ahead"));
+}
+
+#[test]
+fn the_same_time_signed_again_keeps_the_names_of_those_who_signed_last() {
+    let mut fleet = Fleet::new();
+    let mut device = fleet.device();
+    refresh(&mut device, &mut fleet.repo, WallClock::Unset).unwrap();
+    let (old, new) = (Pair::named("timestamp"), Pair::named("timestamp-new"));
+    let signers = |device: &Device| device.trust.state().signed_time.clone().unwrap().key_ids;
+    assert_eq!(signers(&device), [old.id.clone()]);
+    fleet.repo.keys("timestamp", 1, &[old, new.clone()]);
+    fleet.repo.signers.insert("timestamp".to_owned(), vec![new.clone()]);
+    fleet.repo.next_root();
+    issued(&mut fleet, NOW);
+    refresh(&mut device, &mut fleet.repo, WallClock::Unset).unwrap();
+    assert_eq!((signed_at(&device), signers(&device)), (Some(NOW), vec![new.id]));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Tokens as an API server makes them, each broken in one place and refused for that and no other.
 
 use super::*;
+use crate::limits::JWKS_KEYS_MAX;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaPair, KeySize};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256};

@@ -139,3 +139,14 @@ fn a_recovery_signed_with_another_hash_is_refused() {
         assert_refused(signed_with(hash), Reason::RecoverySignature, &[]);
     }
 }
+
+#[test]
+fn a_certificate_is_read_up_to_its_cap() {
+    for (length, capped) in [(8 << 10, false), ((8 << 10) + 1, true)] {
+        let mut vector = TokenVector::recovery();
+        vector.expired.as_mut().unwrap().0.resize(length, 0);
+        let refusal = vector.prove().expect_err("refused");
+        assert_eq!(refusal.reason, Reason::RecoveryCertificate);
+        assert_eq!(refusal.detail().contains("above the cap of 8192"), capped, "{}", refusal.detail());
+    }
+}
