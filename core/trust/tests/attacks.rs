@@ -348,6 +348,14 @@ fn an_ek_whose_stack_strips_leading_zeros_is_the_same_ek() {
 }
 
 #[test]
+fn an_ek_is_named_by_the_hash_of_its_key_in_x509s_form() {
+    let vector = Vector::default();
+    let public = vector.ek_public().to_tpm2b();
+    assert_eq!(holdfast_trust::attest::tpm2::ek_hash(&public), Some(vector.ek_hash()));
+    assert_eq!(holdfast_trust::attest::tpm2::ek_hash(&public[1..]), None);
+}
+
+#[test]
 fn a_listed_ek_without_certificate_is_t3_and_an_unlisted_one_may_await_an_operator() {
     let mut vector = Vector::default();
     vector.change_m1 = Some(Box::new(|m1| m1.tpm.as_mut().unwrap().ek_certificates.clear()));

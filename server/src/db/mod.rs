@@ -32,8 +32,9 @@ pub enum Dialect {
 pub struct Db {
     pool: AnyPool,
     dialect: Dialect,
-    /// SQLite has one writer: waiting here is fair, its own busy loop is not.
-    writer: Arc<tokio::sync::Mutex<()>>,
+    /// Who may have a transaction open in this process. SQLite has one writer, and waiting here is fair where its own
+    /// busy loop is not; on PostgreSQL transactions share it until one has lost too many races.
+    turn: Arc<tokio::sync::RwLock<()>>,
 }
 
 const BUSY_TIMEOUT_MS: u64 = 10_000;
@@ -66,7 +67,7 @@ impl Db {
             })
             .connect_with(options)
             .await?;
-        Ok(Self { pool, dialect, writer: Arc::default() })
+        Ok(Self { pool, dialect, turn: Arc::default() })
     }
 
     /// The URL of a SQLite file, created when absent.

@@ -19,3 +19,10 @@ pub fn usable_bank(banks: &[PcrBank], selection: &[u8]) -> Option<u16> {
     };
     BANKS.into_iter().find(holds)
 }
+
+/// The EK's hash, by which lists name it: SHA-256 of its SubjectPublicKeyInfo. None when it is no TPM2B_PUBLIC.
+#[cfg(feature = "attest-verify")]
+pub fn ek_hash(ek_public: &[u8]) -> Option<holdfast_proto::Digest> {
+    let public = holdfast_tpm::wire::Public::parse_tpm2b(ek_public).ok()?;
+    Some(holdfast_proto::Digest(crate::attest::binding::sha256(&[&public.to_spki_der().ok()?])))
+}

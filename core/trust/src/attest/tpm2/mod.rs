@@ -28,6 +28,8 @@ pub use appraise::{Clock, Reboot};
 #[cfg(feature = "attest-verify")]
 pub use ek::EkCertificate;
 #[cfg(feature = "attest-verify")]
+pub use evidence::ek_hash;
+#[cfg(feature = "attest-verify")]
 pub use quote::{LogFacts, QuoteFacts};
 #[cfg(feature = "attest-verify")]
 pub use report::{Booted, BootedExpectation, Expected, verify_report};
