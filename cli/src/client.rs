@@ -62,7 +62,7 @@ impl Client {
             .tls_config(tls(ca)?)
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(10)))
-            .timeout_recv_response(Some(Duration::from_secs(120)))
+            .timeout_recv_response(Some(Duration::from_mins(2)))
             .build()
             .new_agent();
         Ok(Self { agent, base, token: token(connection)? })

@@ -123,9 +123,9 @@ fn by_token(config: &Config, blob: &DeviceBlob, site: &Site, way: Way) -> Result
     // The old key signs; the new one stands beside it until it is certified.
     let slot = if last.is_some() { Slot::Next } else { way.slot() };
     if slot == Slot::Next {
-        keys.replace(slot)?
+        keys.replace(slot)?;
     } else {
-        keys.ensure(slot)?
+        keys.ensure(slot)?;
     }
     let csr = keys.csr(slot)?;
     let token = match (&last, &blob.join_token) {
@@ -150,20 +150,17 @@ fn by_token(config: &Config, blob: &DeviceBlob, site: &Site, way: Way) -> Result
     let m2 = service.call("POST", &way.path("start"), &[], &m1)?.body;
     let link = service.connect()?;
     let exporter = Exporter::Bound(link.exporter);
-    let body = match token {
-        Some(token) => {
-            let secret = token
-                .secret
-                .0
-                .as_slice()
-                .try_into()
-                .map_err(|_| DeviceError::unusable("the join token is not 32 bytes"))?;
-            join_token::collect::proof(&m1, &m2, &csr, secret, &exporter)
-        }
-        None => {
-            let message = join_token::collect::recovery_message(&m1, &m2, &csr, &exporter);
-            join_token::collect::recovery_proof(&m1, &m2, &csr, keys.sign(Slot::Current, &message)?)
-        }
+    let body = if let Some(token) = token {
+        let secret = token
+            .secret
+            .0
+            .as_slice()
+            .try_into()
+            .map_err(|_| DeviceError::unusable("the join token is not 32 bytes"))?;
+        join_token::collect::proof(&m1, &m2, &csr, secret, &exporter)
+    } else {
+        let message = join_token::collect::recovery_message(&m1, &m2, &csr, &exporter);
+        join_token::collect::recovery_proof(&m1, &m2, &csr, keys.sign(Slot::Current, &message)?)
     };
     let answer = send_proof(&service, link, way, &[], &body.map_err(DeviceError::unusable)?)?;
     if slot == Slot::Next {

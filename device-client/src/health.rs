@@ -181,6 +181,7 @@ mod tests {
         assert!(detail.contains("cannot be started"), "{detail}");
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a test's patience")]
     #[test]
     fn a_command_and_its_children_end_at_the_deadline() {
         let folder = tempfile::tempdir().unwrap();

@@ -110,7 +110,7 @@ impl Outbox {
             }
             // It will never be taken: what comes after it must not wait for it.
             400 | 413 | 422 => {
-                eprintln!("holdfast-device: report {number} was refused: {}", answer.refusal(PATH))
+                eprintln!("holdfast-device: report {number} was refused: {}", answer.refusal(PATH));
             }
             _ => return Err(answer.refusal(PATH)),
         }

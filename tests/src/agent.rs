@@ -28,7 +28,7 @@ use std::time::Duration;
 /// Exit status of `holdfast-device run`: the device shall reboot.
 pub const REBOOT: i32 = 5;
 /// How long an update of a small image may take on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// An image of real firmware with its own SHA-256, in hex, as its last line: what [`agent_config`]'s health command
 /// looks at.

@@ -17,7 +17,7 @@ const SITE: &str = "plant-a";
 const NAMESPACE: &str = "line-1";
 const PATH: &str = "plant-a/broker/password";
 const KEY: &str = "password";
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// What the leg started: it ends with this, or stays where it was so asked.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A machine that nobody switches off runs no longer than this.
-const LONGEST: Duration = Duration::from_secs(7 * 86_400);
+const LONGEST: Duration = Duration::from_hours(168);
 /// As an init system waits before it starts a failed agent again.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 

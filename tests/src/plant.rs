@@ -82,7 +82,7 @@ impl Plant {
         let pid = self.service.pid();
         let read = || -> Option<Value> { serde_json::from_slice(&std::fs::read(&ready).ok()?).ok() };
         let is_ours = || read().is_some_and(|ready| ready["pid"] == pid);
-        self.service.wait_for("the service to be ready", Duration::from_secs(60), is_ours)?;
+        self.service.wait_for("the service to be ready", Duration::from_mins(1), is_ours)?;
         let ready = read().context("ready.json is gone")?;
         ensure!(ready["url"] == self.url.as_str(), "the service is not at {}: {ready}", self.url);
         Ok(())

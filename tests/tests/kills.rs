@@ -71,7 +71,7 @@ fn two_hundred_kills_end_on_a_bootable_slot_and_on_the_assigned_release() -> any
         let release = (updates % 3).to_string();
         let rollout = plant.roll_out(HARDWARE, &release)?;
         let is_offered = || Ok((!plant.assignments(&rollout)?.is_empty()).then_some(()));
-        until("the release to be offered", Duration::from_secs(60), is_offered)?;
+        until("the release to be offered", Duration::from_mins(1), is_offered)?;
         let (killed, cut) = torment(&device, &release, &mut found, &mut chance)?;
         // Left alone: it boots, and ends where it was told to.
         device.boot()?;

@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 const SITE: &str = "plant-a";
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 struct World {
     kube: &'static KubeHost,
@@ -385,7 +385,7 @@ fn until_authorizer_says(world: &World, verdict: &str, args: &[&str]) -> anyhow:
     args.push(&account);
     until(&format!("the authorizer to say {verdict}"), LIMIT, || {
         // `no` is told by the exit status, too.
-        let said = world.kube.kubectl(&args).map_or_else(|error| error.to_string(), |said| said);
+        let said = world.kube.kubectl(&args).unwrap_or_else(|error| error.to_string());
         let is_yes = said.trim() == "yes";
         Ok((is_yes == (verdict == "yes")).then_some(()))
     })
@@ -527,7 +527,7 @@ fn a_controller_that_could_read_secrets_stops() -> anyhow::Result<()> {
     world.kube.kubectl(&["create", "clusterrolebinding", "reader", "--clusterrole=reader", &subject])?;
     until_authorizer_says(world, "yes", &["list", "secrets", "--all-namespaces"])?;
     parts.controller.restart()?;
-    ended(&mut *parts)?;
+    ended(&mut parts)?;
     world.kube.kubectl(&["delete", "clusterrolebinding", "reader"])?;
     until_authorizer_says(world, "no", &["list", "secrets", "--all-namespaces"])?;
     parts.controller.restart()?;
@@ -548,7 +548,7 @@ fn a_controller_that_could_read_secrets_stops() -> anyhow::Result<()> {
     ])?;
     until_authorizer_says(world, "yes", &["list", "secrets", "-n", "open"])?;
     world.apply(&edge_secret(("open", "o"), "app", &[("open/a", "a")], "o"))?;
-    ended(&mut *parts)?;
+    ended(&mut parts)?;
     assert!(world.kube.get("open", "secret", "o").is_err(), "it wrote although it was not fenced");
 
     world.kube.kubectl(&["-n", "open", "delete", "rolebinding", "reader"])?;

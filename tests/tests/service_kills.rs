@@ -235,7 +235,7 @@ impl World {
         let drafted = plant.json("release-manager", &[&plan[..], &["--selector", &selector]].concat())?;
         let rollout = drafted["id"].as_str().context("the rollout has no id")?;
         plant.well("operator", &["rollout", "start", "--id", rollout])?;
-        until("the agent to run the last release", Duration::from_secs(120), || {
+        until("the agent to run the last release", Duration::from_mins(2), || {
             let all = plant.assignments(rollout)?;
             let ended = all.iter().all(|one| one["state"] == "Confirmed");
             Ok((!all.is_empty() && ended).then_some(()))

@@ -57,7 +57,7 @@ impl World {
 
     /// The only assignment of a rollout, once the service says that it has come to its end.
     fn ended(&self, rollout: &str) -> anyhow::Result<Value> {
-        until("the assignment to end", Duration::from_secs(60), || {
+        until("the assignment to end", Duration::from_mins(1), || {
             let all = self.plant.assignments(rollout)?;
             let [one] = all.as_slice() else { return Ok(None) };
             let state = one["state"].as_str().unwrap_or_default();
@@ -121,7 +121,7 @@ fn bad_release(world: &World) -> anyhow::Result<()> {
 fn dead_agent(world: &World) -> anyhow::Result<()> {
     world.publish("4", Image::sound, 2)?;
     let rollout = world.plant.roll_out(HARDWARE, "4")?;
-    let asked = until("the device to want a reboot", Duration::from_secs(120), || {
+    let asked = until("the device to want a reboot", Duration::from_mins(2), || {
         let said = world.device.run(&["run", "--once"])?;
         ensure!([0, 6, REBOOT].contains(&said.status), "{}", said.err);
         Ok((said.status == REBOOT).then_some(()))
@@ -183,7 +183,7 @@ fn a_clock_of_1970_or_2099_delays_an_update_at_most_and_is_never_kept() -> anyho
     // 2099 with nobody's word for it, then 1970: neither locks the device out.
     let said = at("4070908800", false)?;
     ensure!([0, 6, REBOOT].contains(&said.status) && !said.err.contains("ClockAhead"), "{}", said.err);
-    until("the update to arm at 1970", Duration::from_secs(120), || {
+    until("the update to arm at 1970", Duration::from_mins(2), || {
         let said = at("10", false)?;
         ensure!([0, 6, REBOOT].contains(&said.status), "{}: {}", said.status, said.err);
         Ok((said.status == REBOOT).then_some(()))

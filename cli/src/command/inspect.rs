@@ -103,8 +103,8 @@ fn show_ek(format: Format, inspection: &Inspection) -> anyhow::Result<ExitCode> 
     if format == Format::Json {
         json(&object!({
             "accepted": inspection.accepted,
-            "reason": inspection.reason.map(|reason| reason.code()),
-            "what_to_do": inspection.reason.map(|reason| reason.what_to_do()),
+            "reason": inspection.reason.map(holdfast_trust::attest::Reason::code),
+            "what_to_do": inspection.reason.map(holdfast_trust::attest::Reason::what_to_do),
             "checks": inspection.checks,
             "certificate": inspection.facts.as_ref().map(certificate),
         }))?;

@@ -87,10 +87,10 @@ fn with_target(
     expires: String,
 ) -> anyhow::Result<Envelope> {
     let (version, mut targets) = current(published)?;
-    if let Some(there) = targets.get(path) {
-        if rule == NewTarget::Only || there != described {
-            bail!("{path} is published already: a release is never edited, give the new one another name");
-        }
+    if let Some(there) = targets.get(path)
+        && (rule == NewTarget::Only || there != described)
+    {
+        bail!("{path} is published already: a release is never edited, give the new one another name");
     }
     targets.insert(path.to_owned(), described.clone());
     document(version + 1, targets, expires)

@@ -214,19 +214,16 @@ fn value(
 
     let mut decision = Decision::deny(Reason::NoGrant);
     for grant in hits(Effect::Allow) {
-        match unmet(grant, actor.tier(), version, now) {
-            Some(reason) => {
-                tell(&|| format!("grant: {} over {} matches, but {reason}", grant.id, grant.resource));
-                if decision.reason == Reason::NoGrant {
-                    decision.reason = reason;
-                }
+        if let Some(reason) = unmet(grant, actor.tier(), version, now) {
+            tell(&|| format!("grant: {} over {} matches, but {reason}", grant.id, grant.resource));
+            if decision.reason == Reason::NoGrant {
+                decision.reason = reason;
             }
-            None => {
-                tell(&|| format!("grant: {} over {} matches", grant.id, grant.resource));
-                decision.allow = true;
-                decision.obligations.tighten(&grant.constraints, now);
-                decision.matched.push(grant.id.clone());
-            }
+        } else {
+            tell(&|| format!("grant: {} over {} matches", grant.id, grant.resource));
+            decision.allow = true;
+            decision.obligations.tighten(&grant.constraints, now);
+            decision.matched.push(grant.id.clone());
         }
     }
     if decision.allow {

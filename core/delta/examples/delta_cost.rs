@@ -9,6 +9,7 @@ use holdfast_delta::{
     encode::{self, Budget},
 };
 
+#[expect(clippy::disallowed_methods, reason = "the caller's own file")]
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     let save = arguments.iter().position(|a| a == "--save").map(|at| {

@@ -147,7 +147,7 @@ fn vectors() -> Vec<(Reason, Refusal)> {
             R::CertifyType,
             tpm(|v| {
                 v.change_certify =
-                    Some(Box::new(|attest| (attest.kind, attest.attested) = (0x8018, vec![0; 6])))
+                    Some(Box::new(|attest| (attest.kind, attest.attested) = (0x8018, vec![0; 6])));
             }),
         ),
         (
@@ -170,7 +170,7 @@ fn vectors() -> Vec<(Reason, Refusal)> {
             R::QuoteType,
             tpm(|v| {
                 v.change_quote =
-                    Some(Box::new(|attest| (attest.kind, attest.attested) = (0x8017, vec![0; 4])))
+                    Some(Box::new(|attest| (attest.kind, attest.attested) = (0x8017, vec![0; 4])));
             }),
         ),
         (R::QuoteSigner, tpm(|v| v.change_quote = Some(Box::new(|attest| attest.qualified_signer[9] ^= 1)))),
@@ -193,7 +193,7 @@ fn vectors() -> Vec<(Reason, Refusal)> {
                     restart_count: 0,
                     safe: true,
                     firmware_version: 1,
-                })
+                });
             }),
         ),
         (

@@ -355,7 +355,7 @@ const MOVES: &[Move] = &[
         |s| {
             s.edit = |signed| {
                 signed["targets"]["products/hub/rootfs.json"] =
-                    json!({"length": 4, "hashes": {"sha256": sha256(EVIL)}})
+                    json!({"length": 4, "hashes": {"sha256": sha256(EVIL)}});
             };
         },
         "metadata-malformed",
@@ -374,7 +374,7 @@ const MOVES: &[Move] = &[
         |s| {
             s.assign("products/hub/r4.json", &manifest("r4", json!({"security_counter": 6})));
             s.edit = |signed| {
-                signed["targets"]["products/hub/r4.json"]["custom"] = json!({"security_counter": 99})
+                signed["targets"]["products/hub/r4.json"]["custom"] = json!({"security_counter": 99});
             };
         },
         "below-floor",

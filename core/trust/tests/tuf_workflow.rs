@@ -328,7 +328,7 @@ const FAULTS: &[Fault] = &[
         |repo| {
             let key = Pair::named("a");
             spoil(repo, |repo| {
-                repo.delegate("targets", "a", &["*"], false, (2, &[key.clone(), key.alias("other")]))
+                repo.delegate("targets", "a", &["*"], false, (2, &[key.clone(), key.alias("other")]));
             });
         },
         "metadata-key-twice",

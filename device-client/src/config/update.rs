@@ -132,7 +132,7 @@ impl Slots {
     pub(super) fn resolve(&mut self, base: &Path) {
         match self {
             Self::AbSlot { a, b } => {
-                a.values_mut().chain(b.values_mut()).for_each(|path| *path = base.join(&*path))
+                a.values_mut().chain(b.values_mut()).for_each(|path| *path = base.join(&*path));
             }
             Self::File { folder } => *folder = base.join(&*folder),
         }

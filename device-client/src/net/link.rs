@@ -14,7 +14,7 @@ use ureq::unversioned::transport::{
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-const IO_TIMEOUT: Duration = Duration::from_secs(120);
+const IO_TIMEOUT: Duration = Duration::from_mins(2);
 const BUFFER_BYTES: usize = 16 << 10;
 
 /// Where, and under which TLS configuration.

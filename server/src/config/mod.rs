@@ -278,6 +278,7 @@ fn set(table: &mut Table, key: &str, text: &str, from: &str) -> Result<(), Error
 mod tests {
     use super::*;
 
+    #[expect(clippy::disallowed_methods, reason = "a test's own file")]
     fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, Error> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();

@@ -101,7 +101,7 @@ async fn deny_list(tx: &mut Tx, tenant: &str) -> Result<DenyList, Refusal> {
                     .insert(authority::serial_number(&denial.value).ok_or_else(unreadable)?);
             }
             DenialKind::Firmware => {
-                deny.firmware.push(authority::firmware_range(&denial.value).ok_or_else(unreadable)?)
+                deny.firmware.push(authority::firmware_range(&denial.value).ok_or_else(unreadable)?);
             }
         }
     }

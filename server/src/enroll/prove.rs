@@ -268,7 +268,7 @@ async fn wait(
 }
 
 fn pending(state: &AppState, enrollment: String) -> Outcome {
-    let retry_after_s = u32::try_from(state.config.identity.pending_retry_s).unwrap_or(30);
+    let retry_after_s = state.config.identity.pending_retry_s;
     Outcome::Answered(Answered::Pending(EnrollPending { enrollment, retry_after_s }))
 }
 

@@ -137,6 +137,7 @@ pub async fn guard(need: Need, timeout: Option<Duration>, request: Request, next
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the limiter counts real time")]
 async fn admit(need: Need, state: &AppState, request: &mut Parts) -> Result<(), Refusal> {
     match need {
         Need::Public => {}
@@ -247,6 +248,7 @@ fn unknown_certificate() -> Refusal {
     Refusal::unauthenticated("certificate-unknown", "this certificate is in no record of ours")
 }
 
+#[expect(clippy::disallowed_methods, reason = "the limiter counts real time")]
 async fn operator(state: &AppState, request: &Parts) -> Result<Operator, Refusal> {
     let header = request.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let found = match header.and_then(|text| text.strip_prefix("Bearer ")) {

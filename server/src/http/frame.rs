@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
 /// Outermost: refuses what is too much at once, logs what was done.
+#[expect(clippy::disallowed_methods, reason = "how long an answer took, for the log alone")]
 pub async fn frame(request: Request, next: Next) -> Response {
     let Some(state) = request.extensions().get::<AppState>().cloned() else {
         return Refusal::new(Kind::Internal, "internal", "the service is not wired up").into_response();

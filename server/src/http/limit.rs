@@ -52,6 +52,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    #[expect(clippy::disallowed_methods, reason = "any instant does")]
     #[test]
     fn a_burst_then_the_rate_and_each_address_for_itself() {
         let limit = RateLimit::new(2.0, 3.0);

@@ -99,6 +99,7 @@ async fn every_route_lets_its_own_through_and_nobody_else() {
 }
 
 /// Compares with `tests/golden/NAME`; `HOLDFAST_BLESS=1` writes it anew.
+#[expect(clippy::disallowed_methods, reason = "a golden file, on demand")]
 fn golden(name: &str, text: &str) {
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name);
     if std::env::var_os("HOLDFAST_BLESS").is_some() {

@@ -67,12 +67,7 @@ async fn holders(service: &Service, devices: &mut [TestDevice]) -> Vec<usize> {
         device.poll(service).await;
         let running = device.running.clone();
         let row = service.get("viewer", "/assignments").await;
-        let newest = row["items"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(|row| row["device"] == device.id.as_str())
-            .next_back();
+        let newest = row["items"].as_array().unwrap().iter().rfind(|row| row["device"] == device.id.as_str());
         if newest
             .is_some_and(|row| row["state"] == "Offered" && row["release"].as_str() != running.as_deref())
         {
@@ -136,7 +131,7 @@ both_services! {
         service.plan().await;
         let halted = rollout(&service, &id).await;
         assert_eq!(halted["state"], "Paused(gate)");
-        assert!(halted["reason"].as_str().unwrap().contains("1"), "{halted}");
+        assert!(halted["reason"].as_str().unwrap().contains('1'), "{halted}");
         assert_eq!(halted["phases"][0]["rolled_back"], 1);
         let rows = states(&service, &id).await;
         assert_eq!(rows, [(devices[canary].id.clone(), "RolledBack(health-failed)".to_owned(), 1)]);

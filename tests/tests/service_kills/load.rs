@@ -7,7 +7,6 @@ use anyhow::{Context as _, bail, ensure};
 use holdfast_tests::chance::Chance;
 use holdfast_tests::plant::{Device, Plant, write};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -341,9 +340,9 @@ impl Load {
             status => bail!("{} does not recover: {status} {}{}", device.serial, said.err, said.out),
         }
         if said.status == 0 {
-            ledger.acknowledged += 1
+            ledger.acknowledged += 1;
         } else {
-            ledger.lost += 1
+            ledger.lost += 1;
         }
         Ok(())
     }
@@ -371,7 +370,7 @@ impl Load {
         let number = |name: &str| body[name].as_u64().with_context(|| format!("no {name} in {body}"));
         let key = (device.serial.clone(), number("epoch")?, number("sequence")?);
         let rollout = body["rollout"].as_str().context("no rollout")?.to_owned();
-        self.ledger().served.entry(key).or_insert_with(BTreeSet::new).insert(rollout);
+        self.ledger().served.entry(key).or_default().insert(rollout);
         Ok(())
     }
 

@@ -352,7 +352,7 @@ fn secrets_with_debug(file: &SourceFile<'_>) -> Vec<Finding> {
         let rest = &file.code[at..];
         let derived = rest.split(')').next().unwrap_or_default();
         // A type ends with the brace at the line's beginning, or with its own line.
-        let body = rest.split_once("]").map_or("", |(_, after)| after);
+        let body = rest.split_once(']').map_or("", |(_, after)| after);
         let first_line_end = body.find([';', '{']).unwrap_or(body.len());
         let end = if body[first_line_end..].starts_with('{') { body.find('}') } else { Some(first_line_end) };
         let body = &body[..end.unwrap_or(body.len())];

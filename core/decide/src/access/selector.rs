@@ -106,11 +106,11 @@ impl fmt::Display for Selector {
             }
             match requirement {
                 Requirement::In { key, values } if values.len() == 1 => {
-                    write!(f, "{key}={}", values.join(","))?
+                    write!(f, "{key}={}", values.join(","))?;
                 }
                 Requirement::In { key, values } => write!(f, "{key} in ({})", values.join(","))?,
                 Requirement::NotIn { key, values } if values.len() == 1 => {
-                    write!(f, "{key}!={}", values.join(","))?
+                    write!(f, "{key}!={}", values.join(","))?;
                 }
                 Requirement::NotIn { key, values } => write!(f, "{key} notin ({})", values.join(","))?,
                 Requirement::Exists { key } => f.write_str(key)?,

@@ -160,7 +160,7 @@ impl Machine {
         self.awaited = None;
         match answer {
             Event::Checked { assigned, poll_after_ms } => {
-                self.on_checked(assigned.map(|a| *a), poll_after_ms)
+                self.on_checked(assigned.map(|a| *a), poll_after_ms);
             }
             Event::CheckFailed(failure) => self.on_check_failed(failure),
             Event::IdentityRecovered => self.volatile.due_ms = self.now.boottime_ms,
@@ -215,7 +215,7 @@ impl Machine {
             }
             State::Committing { .. } | State::Reverting { .. } | State::Recovery { .. } => {}
             _ if !at_home && self.booted.on_trial => {
-                self.set_state(State::Recovery { way: WayBack::default() })
+                self.set_state(State::Recovery { way: WayBack::default() });
             }
             _ if !at_home => self.on_fell_back(),
             _ => {}

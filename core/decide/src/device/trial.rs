@@ -142,7 +142,7 @@ impl Machine {
     pub(crate) fn on_not_armed(&mut self, detail: String) {
         match self.record().state.clone() {
             State::Arming { job } | State::Activating { job } => {
-                self.revert(job, Revert::NotArmed, Some(detail))
+                self.revert(job, Revert::NotArmed, Some(detail));
             }
             State::Committing { job } => self.revert(job, Revert::NotCommitted, Some(detail)),
             _ => {}
@@ -228,14 +228,14 @@ impl Machine {
         self.volatile.hold_ms = self.now.boottime_ms.saturating_add(wait_ms);
         // A boot loader that cannot be written may still fall back by itself: so often, and no more.
         let by_reboot = matches!(self.policy().activation, Activation::Reboot(_));
-        if by_reboot && self.volatile.failures > REBOOTS_MAX {
-            if let State::Reverting { job, reason, mut way, detail } = self.record().state.clone() {
-                if way.reboots < REBOOTS_MAX {
-                    way.reboots += 1;
-                    self.set_state(State::Reverting { job, reason, way, detail });
-                    self.start(Effect::Reboot, Awaited::Reboot);
-                }
-            }
+        if by_reboot
+            && self.volatile.failures > REBOOTS_MAX
+            && let State::Reverting { job, reason, mut way, detail } = self.record().state.clone()
+            && way.reboots < REBOOTS_MAX
+        {
+            way.reboots += 1;
+            self.set_state(State::Reverting { job, reason, way, detail });
+            self.start(Effect::Reboot, Awaited::Reboot);
         }
     }
 }

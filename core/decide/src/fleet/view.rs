@@ -240,7 +240,7 @@ pub(super) fn tally<'r>(rows: impl Iterator<Item = &'r AssignmentRow>) -> Counts
         let armed = row.armed_at.is_some();
         match &row.state {
             S::Pending | S::Offered | S::Accepted | S::Fetching | S::Staged | S::LeaseExpired => {
-                counts.unarmed += 1
+                counts.unarmed += 1;
             }
             S::Arming | S::Trial => counts.in_flight += 1,
             S::Confirmed => counts.confirmed += 1,

@@ -34,7 +34,7 @@ impl Exporter {
 
 /// SHA-256 of the parts, one after another.
 pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
-    parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize().into()
+    parts.iter().fold(Sha256::new(), sha2::Digest::chain_update).finalize().into()
 }
 
 impl Transcript {
@@ -94,7 +94,7 @@ impl Transcript {
     fn mac(&self, key: &[u8; 32], parts: &[&[u8]]) -> Hmac<Sha256> {
         // Unwrap safety: HMAC takes keys of every length.
         let mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
-        parts.iter().fold(mac, |mac, part| mac.chain_update(part))
+        parts.iter().fold(mac, hmac::Mac::chain_update)
     }
 }
 

@@ -236,7 +236,7 @@ impl Event {
 /// Hashes by TPM_ALG_ID; SHA-1 only so that legacy logs can be shown.
 pub fn hash(alg: u16, parts: &[&[u8]]) -> Option<Vec<u8>> {
     fn over<D: sha2::Digest>(parts: &[&[u8]]) -> Vec<u8> {
-        parts.iter().fold(D::new(), |hash, part| hash.chain_update(part)).finalize().to_vec()
+        parts.iter().fold(D::new(), sha2::Digest::chain_update).finalize().to_vec()
     }
     match alg {
         SHA1 => Some(over::<sha1::Sha1>(parts)),

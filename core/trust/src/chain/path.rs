@@ -82,7 +82,7 @@ struct Walk<'a, 'w> {
     time: Option<String>,
 }
 
-impl<'a, 'w> Walk<'a, 'w> {
+impl<'a> Walk<'a, '_> {
     /// `path` holds the intermediates so far, the leaf's issuer first, as indices.
     fn climb(&mut self, path: &mut Vec<usize>) -> Option<Path<'a>> {
         // Unwrap safety: climb() pushes indices of this slice alone.

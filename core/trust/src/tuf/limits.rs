@@ -16,11 +16,6 @@ pub const DELEGATIONS_MAX: usize = 64;
 pub const ASSIGNMENT_MAX_BYTES: usize = 4096;
 /// A clock so far beyond the newest signed time (seconds) is wrong, not the repository: a year.
 pub const CLOCK_AHEAD_S: i64 = 365 * 86_400;
-/// Bytes of delegated metadata kept between walks; a stolen online key that delegates to ever more roles. What is not
-/// kept is fetched again.
-pub const DELEGATED_CACHE_MAX_BYTES: usize = 8 << 20;
-/// Bytes of one copy of the trust state: above the sum of all that may be in it, in base64.
-pub const STATE_MAX_BYTES: usize = 64 << 20;
 /// Bytes of metadata that a device keeps beyond root, timestamp, snapshot and targets; an online role that delegates
 /// without end.
 pub const STORED_FILES_MAX_BYTES: usize = 16 << 20;

@@ -33,10 +33,8 @@ impl Spec {
             self.version.map(|version| element(0xA0, &[&element(2, &[&[version]])])).unwrap_or_default();
         let validity = element(SEQUENCE, &[&time(self.not_before), &time(self.not_after)]);
         let parts: Vec<&[u8]> = self.extensions.iter().map(Vec::as_slice).collect();
-        let extensions = match parts.is_empty() {
-            true => Vec::new(),
-            false => element(0xA3, &[&element(SEQUENCE, &parts)]),
-        };
+        let extensions =
+            if parts.is_empty() { Vec::new() } else { element(0xA3, &[&element(SEQUENCE, &parts)]) };
         let serial = element(2, &[&self.serial]);
         let tbs = element(
             SEQUENCE,
@@ -109,13 +107,12 @@ impl Ca {
 /// PKCS#10.
 pub fn csr(key: &Key, signer: &Key, requested: &[Vec<u8>]) -> Vec<u8> {
     let parts: Vec<&[u8]> = requested.iter().map(Vec::as_slice).collect();
-    let attributes = match requested.is_empty() {
-        true => element(0xA0, &[]),
-        false => {
-            let extensions = element(SEQUENCE, &parts);
-            let oid = element(OID, &[&oid_bytes("1.2.840.113549.1.9.14")]);
-            element(0xA0, &[&element(SEQUENCE, &[&oid, &element(SET, &[&extensions])])])
-        }
+    let attributes = if requested.is_empty() {
+        element(0xA0, &[])
+    } else {
+        let extensions = element(SEQUENCE, &parts);
+        let oid = element(OID, &[&oid_bytes("1.2.840.113549.1.9.14")]);
+        element(0xA0, &[&element(SEQUENCE, &[&oid, &element(SET, &[&extensions])])])
     };
     let subject = name(&[("2.5.4.3", UTF8_STRING, "root of everything")]);
     let info = element(SEQUENCE, &[&element(2, &[&[0]]), &subject, &key.spki(), &attributes]);

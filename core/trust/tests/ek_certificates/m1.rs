@@ -131,6 +131,16 @@ fn certificates_of_another_shape_alone_leave_the_ek_without_one() {
     vector.change_m1 =
         Some(Box::new(move |m1| m1.tpm.as_mut().unwrap().ek_certificates[0].bytes.0 = rsa.clone()));
     assert_refused(vector.start(), Reason::EkNotListed, &[]);
+    // One of its own shape is not passed over: it was meant for this EK, and is another's.
+    for (own, other, template) in
+        [(Key::rsa(0), Key::rsa(1), EkTemplate::H1Rsa2048), (Key::p256(), Key::p256(), EkTemplate::H2P256)]
+    {
+        let mut vector = Vector::with_ek(own, template);
+        let others = cert::ek(other.spki(), &vector.issuing).sign(&vector.issuing.key);
+        vector.change_m1 =
+            Some(Box::new(move |m1| m1.tpm.as_mut().unwrap().ek_certificates[0].bytes.0 = others.clone()));
+        assert_refused(vector.start(), Reason::EkCertificateOtherKey, &[]);
+    }
     let mut vector = Vector::default();
     vector.change_m1 =
         Some(Box::new(|m1| m1.tpm.as_mut().unwrap().ek_certificates[0].bytes.0 = vec![0xFF; 20]));

@@ -120,7 +120,7 @@ fn an_anchor_of_version_1_is_trusted_and_an_intermediate_of_version_1_is_not() {
     let root = Ca::new("Root", Key::p256(), None, |spec| spec.set("2.5.29.19", None));
     Case::of(root, Key::p256(), Key::p256().spki(), |_| {}).refused(Reason::EkCertificatePath, &[]);
     let root = Ca::new("Root", Key::p256(), None, |spec| {
-        spec.extensions.push(extension("1.3.6.1.4.1.999.1", true, &[5, 0]))
+        spec.extensions.push(extension("1.3.6.1.4.1.999.1", true, &[5, 0]));
     });
     Case::of(root, Key::p256(), Key::p256().spki(), |_| {}).accepted();
 }
@@ -129,10 +129,10 @@ fn an_anchor_of_version_1_is_trusted_and_an_intermediate_of_version_1_is_not() {
 fn path_lengths_count_what_stands_below_and_self_issued_ones_do_not() {
     let limited = |root_limit: Option<u8>, limit: Option<u8>| {
         let root = Ca::new("Root", Key::p256(), None, |spec| {
-            spec.set("2.5.29.19", Some(cert::ca_basic(root_limit)))
+            spec.set("2.5.29.19", Some(cert::ca_basic(root_limit)));
         });
         Case::of(root, Key::p256(), Key::p256().spki(), |spec| {
-            spec.set("2.5.29.19", Some(cert::ca_basic(limit)))
+            spec.set("2.5.29.19", Some(cert::ca_basic(limit)));
         })
     };
     limited(Some(1), Some(0)).accepted();

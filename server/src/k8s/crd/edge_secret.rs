@@ -1,4 +1,5 @@
 //! `EdgeSecret`: items of the service's secrets, read as a ServiceAccount of its own namespace, into one Secret.
+#![allow(unreachable_pub, clippy::duplicated_attributes, reason = "the derive of kube repeats both")]
 
 use crate::k8s::condition::Condition;
 use kube::{CustomResource, KubeSchema};

@@ -1,4 +1,5 @@
 //! `HoldfastSite`: which service, which site. Cluster-scoped, exactly one, named `default`.
+#![allow(unreachable_pub, clippy::duplicated_attributes, reason = "the derive of kube repeats both")]
 
 use crate::k8s::condition::Condition;
 use kube::{CustomResource, KubeSchema};

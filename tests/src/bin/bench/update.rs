@@ -15,7 +15,7 @@ use std::time::Duration;
 
 const HARDWARE: &str = "gateway";
 /// The service makes the delta first.
-const PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_mins(15);
 /// How long the waiting agent is looked at; it polls every second.
 const IDLE: Duration = Duration::from_secs(6);
 /// Exit status of an agent that asks for a reboot.

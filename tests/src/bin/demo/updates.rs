@@ -16,7 +16,7 @@ use std::process::Command;
 use std::time::Duration;
 
 const HUBS: [&str; 5] = ["primehub", "cityhub", "technichub", "movehub", "essentialhub"];
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Root file systems as a maker ships them: uncompressed squashfs over the real firmware of five hubs, of the two
 /// newest versions.

@@ -141,7 +141,7 @@ impl House {
             }
             Act::UnlabelLab => self.change(1, DeviceActor { labels: labels(&[]), ..self.devices[1].clone() }),
             Act::MoveDevice => {
-                self.change(0, DeviceActor { site: Some("bonn".into()), ..self.devices[0].clone() })
+                self.change(0, DeviceActor { site: Some("bonn".into()), ..self.devices[0].clone() });
             }
             // Lifting a quarantine gives back what was granted before: no act of widening, so its set is not
             // compared (`operator` is trusted with that); the record stays suspended here for the others.

@@ -56,7 +56,7 @@ fn attempts_are_forgotten_with_an_end_and_kept_when_the_service_only_withdraws()
         record.state = State::Reverted { job: job(), reason, detail: None };
         record.standing.tally = spent.clone();
         let machine = Machine::resume(Saved::Record(Box::new(record)), home(), policy(ONE_SHOT), now(0));
-        assert_eq!(machine.record().standing.ended.is_some(), true);
+        assert!(machine.record().standing.ended.is_some());
         assert_eq!(machine.record().standing.tally.is_some(), kept, "{}", reason.code());
     }
 }

@@ -11,6 +11,7 @@ fn play(activation: Activation, nature: Nature) -> World {
     world
 }
 
+#[expect(clippy::disallowed_methods, reason = "a golden file, on demand")]
 fn check(name: &str, world: &World) {
     let path = format!("{}/src/device/tests/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
     let text = world.log.join("\n") + "\n";

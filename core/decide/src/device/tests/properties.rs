@@ -137,8 +137,8 @@ fn event(kind: u8, n: u64, manifest: &Manifest) -> Event {
         12 | 13 => Event::Surveyed(Survey {
             free_bytes: Some(n),
             artefacts: vec![ArtefactSurvey {
-                unknown_name: n % 2 == 0,
-                present: n % 3 == 0,
+                unknown_name: n.is_multiple_of(2),
+                present: n.is_multiple_of(3),
                 room_bytes: Some(n),
                 base: None,
                 deltas: vec![],

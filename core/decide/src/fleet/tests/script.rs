@@ -82,7 +82,7 @@ impl Player {
                 });
                 self.say(line);
             }
-            [devices, "poll"] => self.each(devices, |world, id| world.poll(id)),
+            [devices, "poll"] => self.each(devices, super::world::World::poll),
             [devices, "updates"] => self.each(devices, |world, id| {
                 for step in ["accepted", "fetching", "staged", "arming", "trial", "confirmed"] {
                     world
@@ -193,7 +193,7 @@ fn set(row: &mut RolloutRow, option: &str) {
     let number = || value.parse::<u64>().unwrap_or_else(|_| panic!("{option}?"));
     match key {
         "phases" => {
-            row.phases = PhasePlan::parse_all(&value.split(',').map(phase).collect::<Vec<_>>()).unwrap()
+            row.phases = PhasePlan::parse_all(&value.split(',').map(phase).collect::<Vec<_>>()).unwrap();
         }
         "where" => row.cohort.selector = Selector::parse(value).unwrap(),
         "members" => {

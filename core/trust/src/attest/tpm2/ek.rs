@@ -325,7 +325,7 @@ fn scope(scope: &Scope, manufacturer: ManufacturerId, ledger: &mut Ledger) {
     let rule = Reason::EkCertificateManufacturer;
     match scope {
         Scope::Unscoped => {
-            ledger.note(rule, format!("{manufacturer}; the anchor is not limited to manufacturers"))
+            ledger.note(rule, format!("{manufacturer}; the anchor is not limited to manufacturers"));
         }
         Scope::Only(pairs) => {
             let listed: Vec<String> = pairs.iter().map(ToString::to_string).collect();
