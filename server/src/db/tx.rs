@@ -165,36 +165,49 @@ impl Attempts<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::db::lease;
+    use crate::db::{Db, lease};
     use sqlx::Row as _;
+    use std::time::Duration;
 
-    crate::both_databases! {
-        async fn nobody_loses_every_race(db: crate::db::Db) {
-            // Each reads the whole table and adds a row to it: no two of them can both commit at once.
-            let db = crate::db::Db::clone(&db);
-            let crowd = (0..12).map(|task| {
-                let db = db.clone();
-                tokio::spawn(async move {
-                    for turn in 0..20 {
-                        let name = format!("{task}-{turn}");
-                        let added = tx!(db, "test.crowd", |tx| {
-                            let all = sqlx::query("SELECT name FROM leases").fetch_all(tx.conn()).await?;
-                            tokio::task::yield_now().await;
-                            lease::acquire(tx, &name, &all.len().to_string(), 10, 100).await
-                        });
-                        assert_eq!(added.unwrap_or_else(|why| panic!("{name}: {why}")), Some(1));
-                    }
-                })
-            });
-            for task in crowd.collect::<Vec<_>>() {
-                task.await.unwrap();
-            }
-            // As if they had come one by one: each counted another number of rows.
-            let rows = sqlx::query("SELECT holder FROM leases").fetch_all(db.read().await.unwrap().conn()).await.unwrap();
-            let mut counted: Vec<usize> =
-                rows.iter().map(|row| row.get::<String, _>(0).parse().unwrap()).collect();
-            counted.sort_unstable();
-            assert_eq!(counted, (0..240).collect::<Vec<_>>());
+    /// `tasks` callers at once, each of whom reads the whole table and adds a row to it: no two can both commit.
+    async fn crowd(db: &Db, tasks: usize, turns: usize) {
+        let started = (0..tasks).map(|task| {
+            let db = db.clone();
+            tokio::spawn(async move {
+                for turn in 0..turns {
+                    let name = format!("{task}-{turn}");
+                    let added = tx!(db, "test.crowd", |tx| {
+                        let all = sqlx::query("SELECT name FROM leases").fetch_all(tx.conn()).await?;
+                        // What a transaction does beside the database: it lets the others begin.
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                        lease::acquire(tx, &name, &all.len().to_string(), 10, 100).await
+                    });
+                    assert_eq!(added.unwrap_or_else(|why| panic!("{name}: {why}")), Some(1));
+                }
+            })
+        });
+        for task in started.collect::<Vec<_>>() {
+            task.await.unwrap();
         }
+        // As if they had come one by one: each counted another number of rows.
+        let mut tx = db.read().await.unwrap();
+        let rows = sqlx::query("SELECT holder FROM leases").fetch_all(tx.conn()).await.unwrap();
+        let mut counted: Vec<usize> =
+            rows.iter().map(|row| row.get::<String, _>(0).parse().unwrap()).collect();
+        counted.sort_unstable();
+        assert_eq!(counted, (0..tasks * turns).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nobody_loses_every_race_on_postgresql() {
+        let db = Db::open(&crate::testing::postgres::fresh_database().await, 16).await.unwrap();
+        db.migrate().await.unwrap();
+        crowd(&db, 16, 5).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nobody_loses_every_race_on_sqlite() {
+        let (db, _folder) = crate::testing::sqlite().await;
+        crowd(&db, 16, 5).await;
     }
 }
