@@ -95,7 +95,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Site(command) => command.run(connection, format)?,
         Command::Token(command) => command.run(connection, format)?,
         Command::Audit(command) => command.run(connection, format)?,
-        Command::Inspect(command) => return command.run(format),
+        Command::Inspect(command) => return Ok(command.run(format)),
     }
     Ok(ExitCode::SUCCESS)
 }

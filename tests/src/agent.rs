@@ -46,7 +46,7 @@ impl Image {
     pub fn sound(firmware: &Path, into: &Path) -> anyhow::Result<Self> {
         let bytes =
             std::fs::read(firmware).with_context(|| format!("{} cannot be read", firmware.display()))?;
-        let sum: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sum = holdfast_proto::Digest(Sha256::digest(&bytes).into()).to_hex();
         write(into, &[&bytes[..], sum.as_bytes(), b"\n"].concat())?;
         Ok(Self { path: into.to_owned() })
     }

@@ -311,11 +311,6 @@ impl KubeHost {
         self.wait_ready()
     }
 
-    /// Both processes, the one that needs the other first.
-    pub fn pids(&self) -> [u32; 2] {
-        [self.api.pid(), self.etcd.pid()]
-    }
-
     /// The logs of both processes, for a failing test.
     pub fn log_paths(&self) -> [&Path; 2] {
         [self.api.log_path(), self.etcd.log_path()]

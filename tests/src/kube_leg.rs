@@ -30,13 +30,6 @@ pub struct Leg {
     pub facts: Value,
 }
 
-impl Leg {
-    /// Its processes, each before what it speaks to.
-    pub fn pids(&self) -> Vec<u32> {
-        [&[self.controller.process.pid()][..], &self.kube.pids()].concat()
-    }
-}
-
 /// Starts etcd, kube-apiserver and the controller below the plant's folder, and shows the leg.
 ///
 /// # Errors

@@ -6,7 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write as _};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -79,6 +79,20 @@ pub enum Lifetime {
     WithUs,
     /// Goes on when we end (`make demo KEEP=1`); whoever asked for it ends it by its id.
     Outlives,
+}
+
+static KEPT: OnceLock<PathBuf> = OnceLock::new();
+
+/// From now on the id of each process that [`Lifetime::Outlives`] us is a line of this file as soon as it runs, so that
+/// it can be ended however we end.
+pub fn list_kept_in(path: &Path) {
+    KEPT.get_or_init(|| path.to_owned());
+}
+
+fn list_as_kept(pid: u32) -> io::Result<()> {
+    let Some(path) = KEPT.get() else { return Ok(()) };
+    let mut list = File::options().create(true).append(true).open(path)?;
+    list.write_all(format!("{pid}\n").as_bytes())
 }
 
 /// A point in time after which waiting is a failure.
@@ -220,7 +234,14 @@ impl Spawn {
         let name = short_name(&self.program);
         let log = self.log.clone();
         let lifetime = self.lifetime;
-        let child = self.spawn().map_err(|source| ProcessError::Start { program: name.clone(), source })?;
+        let start_error = |source| ProcessError::Start { program: name.clone(), source };
+        let mut child = self.spawn().map_err(start_error)?;
+        if lifetime == Lifetime::Outlives
+            && let Err(error) = list_as_kept(child.id())
+        {
+            drop(child.kill().and_then(|()| child.wait()));
+            return Err(start_error(error));
+        }
         Ok(Process { child, name, log, lifetime, ended: None })
     }
 

@@ -334,11 +334,6 @@ impl Swtpm {
         self.process.as_mut().is_some_and(Process::is_running)
     }
 
-    /// Its process id while it is on.
-    pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Process::pid)
-    }
-
     /// Where it listens while it is on. The same for the whole life of this handle.
     pub fn address(&self) -> &TpmAddress {
         &self.address

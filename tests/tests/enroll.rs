@@ -293,5 +293,5 @@ fn sha256_of_base64(value: &Value) -> anyhow::Result<String> {
     use sha2::Digest as _;
     let bytes =
         holdfast_proto::Bytes::from_base64(value.as_str().context("no text")?).context("no base64")?;
-    Ok(sha2::Sha256::digest(&*bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(holdfast_proto::Digest(sha2::Sha256::digest(&*bytes).into()).to_hex())
 }

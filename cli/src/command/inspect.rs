@@ -40,15 +40,12 @@ pub(crate) enum Inspect {
 }
 
 impl Inspect {
-    pub(crate) fn run(&self, format: Format) -> anyhow::Result<ExitCode> {
-        match self.judge(format) {
-            Ok(code) => Ok(code),
+    pub(crate) fn run(&self, format: Format) -> ExitCode {
+        self.judge(format).unwrap_or_else(|error| {
             // A file that cannot be read at all is wrong usage; what is wrong inside it is a refusal.
-            Err(error) => {
-                eprintln!("holdfast: {error:#}");
-                Ok(ExitCode::from(2))
-            }
-        }
+            eprintln!("holdfast: {error:#}");
+            ExitCode::from(2)
+        })
     }
 
     fn judge(&self, format: Format) -> anyhow::Result<ExitCode> {

@@ -13,6 +13,7 @@ use holdfast_proto::id::is_segment;
 use holdfast_proto::manifest::{Artefact, Manifest, ReleaseKind};
 use holdfast_proto::{Digest, ReleaseName};
 use sha2::Digest as _;
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -138,7 +139,7 @@ impl Release {
             min_counter_from: *min_counter_from,
             health_profile: health_profile.clone(),
             artefacts,
-            reference_measurements: Default::default(),
+            reference_measurements: BTreeMap::new(),
             sbom: None,
             provenance: None,
             allow_downgrade_from: None,
@@ -149,7 +150,9 @@ impl Release {
         };
         let paths = releases::draft(&Desk::at(desk), hardware, channel, &manifest, &current, now())?;
         println!("security counter {security_counter}; drafted, to be signed and published:");
-        paths.iter().for_each(|path| println!("  {}", path.display()));
+        for path in paths {
+            println!("  {}", path.display());
+        }
         Ok(())
     }
 }

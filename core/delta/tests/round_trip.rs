@@ -84,8 +84,8 @@ fn images_at_the_edge() {
         ("the same", &some, &some),
         ("only the beginning is left", &some, &some[..5_000]),
         ("only the end is left", &some, &some[5_000..]),
-        ("nothing but one run", &[0; 100_000], &[0; 200_000]),
-        ("one run becomes another", &[0; 100_000], &[9; 100_000]),
+        ("nothing but one run", &vec![0; 100_000], &vec![0; 200_000]),
+        ("one run becomes another", &vec![0; 100_000], &vec![9; 100_000]),
     ];
     for (name, base, target) in cases {
         let pair = Pair { name: name.into(), base: base.to_vec(), target: target.to_vec() };
@@ -187,8 +187,8 @@ proptest! {
         let target = edited(base.clone(), &edits);
         let pair = Pair { name: "edited".into(), base, target };
         for codec in Codec::ALL {
-        round_trip(codec, &pair);
-    }
+            round_trip(codec, &pair);
+        }
     }
 
     #[test]

@@ -44,7 +44,9 @@ impl Agent {
                 None
             })
         };
-        lines.iter().for_each(|line| self.log.line(line));
+        for line in &lines {
+            self.log.line(line);
+        }
         surveyed.map_or_else(|error| Event::SurveyFailed { detail: in_words(&error) }, Event::Surveyed)
     }
 

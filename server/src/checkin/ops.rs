@@ -47,7 +47,7 @@ pub struct Poll {
     /// Base64 goes into the nonce header.
     pub nonce: [u8; 32],
     served: Option<rollout::ops::Served>,
-    poll_after_s: u32,
+    again_after_s: u32,
 }
 
 /// Looks up what a device shall be told. Reads only; the lease is renewed in memory.
@@ -70,7 +70,7 @@ pub async fn poll(state: &AppState, device: &Device) -> Result<Poll, Refusal> {
         etag: format!("\"{}\"", &digest.to_hex()[..32]),
         nonce: state.nonce_key.nonce(id, last.sequence, now),
         served,
-        poll_after_s,
+        again_after_s: poll_after_s,
     })
 }
 
@@ -94,7 +94,7 @@ pub async fn answer(state: &AppState, device: &Device, poll: Poll) -> Result<Sta
         };
         assignment = Some(state.repo.sign_assignment(&body, &row.assigned(), now)?.into());
     }
-    Ok(StateAnswer { assignment, timestamp: timestamp.map(Into::into), poll_after_s: poll.poll_after_s })
+    Ok(StateAnswer { assignment, timestamp: timestamp.map(Into::into), poll_after_s: poll.again_after_s })
 }
 
 /// Takes a report: signature, then sequence, then evidence, then what it means for the assignment.

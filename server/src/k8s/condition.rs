@@ -91,7 +91,8 @@ mod tests {
     fn the_transition_time_moves_with_the_status_and_not_with_the_reason() {
         let first = next(&[], "Ready", (Truth::False, "NotGranted", "no"), Some(1), 1_000);
         assert_eq!(first.last_transition_time, "1970-01-01T00:16:40Z");
-        let second = next(&[first.clone()], "Ready", (Truth::False, "TargetExists", "no"), Some(2), 2_000);
+        let second =
+            next(std::slice::from_ref(&first), "Ready", (Truth::False, "TargetExists", "no"), Some(2), 2_000);
         assert_eq!(
             (&*second.reason, &second.last_transition_time),
             ("TargetExists", &first.last_transition_time)

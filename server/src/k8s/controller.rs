@@ -13,7 +13,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Config, ReconcileRequest, applier};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef};
-use kube::runtime::{WatchStreamExt as _, predicates, watcher};
+use kube::runtime::{PredicateConfig, WatchStreamExt as _, predicates, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use std::future::Future;
 use std::path::PathBuf;
@@ -111,7 +111,7 @@ async fn rounds(ctx: &Arc<Context>, writer: Writer<PartialObjectMeta<EdgeSecret>
         .applied_objects()
         .predicate_filter(
             kube::runtime::Predicate::combine(predicates::generation, predicates::annotations),
-            Default::default(),
+            PredicateConfig::default(),
         )
         .map_ok(|meta| ReconcileRequest::from(ObjectRef::from_obj(&meta)))
         .boxed();

@@ -73,7 +73,10 @@ pub fn desired(items: &[Item], values: &[Value]) -> Result<Desired, Fault> {
     Ok(Desired { data, source, max_ttl_s: least(|value| value.max_ttl_s) })
 }
 
-fn keys_of(item: &Item, value: &Value) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, Fault> {
+/// A key of the target and its bytes.
+type Named = (String, Zeroizing<Vec<u8>>);
+
+fn keys_of(item: &Item, value: &Value) -> Result<Vec<Named>, Fault> {
     match (&item.key, &item.property) {
         (Some(key), None) => Ok(vec![(key.clone(), value.bytes.clone())]),
         (None, Some(_)) => Err(Fault::PropertyWithoutKey),
@@ -99,7 +102,7 @@ fn keys_of(item: &Item, value: &Value) -> Result<Vec<(String, Zeroizing<Vec<u8>>
 }
 
 /// Texts as they are, everything else as its JSON.
-fn properties(value: &Value) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, Fault> {
+fn properties(value: &Value) -> Result<Vec<Named>, Fault> {
     let object: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(&value.bytes).map_err(|_| Fault::NotAnObject(value.path.clone()))?;
     let bytes = |value: serde_json::Value| match value {

@@ -158,27 +158,25 @@ impl SiteKeeper {
             .keep
             .load(&spec.tenant, &spec.site)
             .map_err(|error| Apart::new("DataFolder", format!("{error:#}")))?;
-        let identity = match kept.filter(|identity| !identity.is_over(now)) {
-            Some(identity) => identity,
-            None => {
-                self.ctx.link.set(None);
-                self.enroll(spec).await?
-            }
+        let identity = if let Some(identity) = kept.filter(|identity| !identity.is_over(now)) {
+            identity
+        } else {
+            self.ctx.link.set(None);
+            self.enroll(spec).await?
         };
         let identity = self.renewed(spec, identity).await;
         let current = self.ctx.link.current();
         let fits = |link: &Connected| link.spec == *spec && link.not_after == identity.not_after;
-        let link = match current.filter(|link| fits(link)) {
-            Some(link) => link,
-            None => {
-                let service = Service::open(spec, Some(&identity))
-                    .map_err(|error| Apart::new("Trust", format!("{error:#}")))?;
-                let audience = audience(&spec.tenant, &spec.site);
-                let link = Connected { service, audience, spec: spec.clone(), not_after: identity.not_after };
-                let link = Arc::new(link);
-                self.ctx.link.set(Some(Arc::clone(&link)));
-                link
-            }
+        let link = if let Some(link) = current.filter(|link| fits(link)) {
+            link
+        } else {
+            let service = Service::open(spec, Some(&identity))
+                .map_err(|error| Apart::new("Trust", format!("{error:#}")))?;
+            let audience = audience(&spec.tenant, &spec.site);
+            let link = Connected { service, audience, spec: spec.clone(), not_after: identity.not_after };
+            let link = Arc::new(link);
+            self.ctx.link.set(Some(Arc::clone(&link)));
+            link
         };
         match link.service.hello().await {
             Ok(hello) if hello.tenant == spec.tenant && hello.site == spec.site => Ok(()),

@@ -105,7 +105,7 @@ both_services! {
         let now = service.state.now();
         desk.publish(&service, "r1", 1, &firmware("7.22.0", "movehub")).await;
         let artefact = service.upload("firmware", &firmware("7.27.0", "movehub")).await;
-        let body = manifest("r2", 1, &[artefact.clone()]);
+        let body = manifest("r2", 1, std::slice::from_ref(&artefact));
         let good = desk.release(&body, now);
         let before = versions(&status(&service).await);
         let listed = |role: &str| {
@@ -120,7 +120,7 @@ both_services! {
         let mut swapped = listed("channel-stable");
         swapped["channels/stable/primehub/r2.json"] = target(b"other");
         let mut edited: Map<String, Value> = listed("product-primehub");
-        let other = manifest("r1", 7, &[artefact.clone()]).to_string().into_bytes();
+        let other = manifest("r1", 7, std::slice::from_ref(&artefact)).to_string().into_bytes();
         edited["products/primehub/r1.json"] = target(&other);
         let mut editing = with("product-primehub", &list(2, &edited, now), PRODUCT);
         editing.files.insert("products/primehub/r1.json".into(), other);

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 /// Chunks that a blob is read in.
 const CHUNK_BYTES: usize = 64 << 10;
 /// A peer that neither sends nor takes anything for so long is gone.
-const STALLED: Duration = Duration::from_secs(60);
+const STALLED: Duration = Duration::from_mins(1);
 
 /// One metadata file: `timestamp.json` or `<version>.<role>.json`.
 #[utoipa::path(get, path = "/v1/tuf/{file}", tag = "device", params(("file" = String, Path)),

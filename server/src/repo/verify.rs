@@ -16,6 +16,7 @@ use holdfast_trust::tuf::time::{DeviceClock, WallClock};
 use holdfast_trust::tuf::{self, Source, SourceError, Store, Trusted, TufError};
 use std::collections::BTreeMap;
 use std::error::Error as _;
+use std::fmt::Write as _;
 
 /// Signatures of the client's walk are verified by aws-lc-rs; the first call of a process counts.
 pub(super) fn install_provider() {
@@ -168,7 +169,7 @@ fn refused(error: TufError) -> Refusal {
     let mut text = format!("a device would refuse this: {error}");
     let mut next = error.source();
     while let Some(cause) = next {
-        text.push_str(&format!(": {cause}"));
+        _ = write!(text, ": {cause}");
         next = cause.source();
     }
     Refusal::invalid(error.code(), text)

@@ -129,7 +129,7 @@ both_services! {
         assert_eq!(parsed.raw_serial(), ours.raw_serial());
         for route in routes().iter().filter(|route| matches!(route.need, Need::Device)) {
             let mut request = Request::builder().method(route.method).uri(filled(&route.path, "x"));
-            request.extensions_mut().unwrap().insert(Service::connection(&[twin.clone()]));
+            request.extensions_mut().unwrap().insert(Service::connection(std::slice::from_ref(&twin)));
             let answer = service.answer(request.body(Body::empty()).unwrap()).await;
             assert_eq!(answer.refusal(), (401, "certificate-unknown".into()), "{route:?}");
         }

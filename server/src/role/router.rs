@@ -28,10 +28,10 @@ pub struct Cap {
 /// 64 KiB and 30 s.
 pub const SMALL: Cap = Cap { body_bytes: 64 << 10, timeout: Some(Duration::from_secs(30)) };
 /// 4 MiB and 60 s: messages with logs and certificates, imports.
-pub const LARGE: Cap = Cap { body_bytes: 4 << 20, timeout: Some(Duration::from_secs(60)) };
+pub const LARGE: Cap = Cap { body_bytes: 4 << 20, timeout: Some(Duration::from_mins(1)) };
 
 /// 16 MiB and 120 s: a publish with its files.
-pub const PUBLISH: Cap = Cap { body_bytes: 16 << 20, timeout: Some(Duration::from_secs(120)) };
+pub const PUBLISH: Cap = Cap { body_bytes: 16 << 20, timeout: Some(Duration::from_mins(2)) };
 /// Streams: the handler counts its bytes and ends what stalls.
 pub const STREAM: Cap = Cap { body_bytes: 64 << 10, timeout: None };
 

@@ -21,6 +21,7 @@ use holdfast_proto::api::device::Tier;
 use holdfast_proto::enroll::AttestKind;
 use rustls::pki_types::CertificateDer;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -91,7 +92,7 @@ async fn every_route_lets_its_own_through_and_nobody_else() {
                     "{method} {path}"
                 );
                 assert!(!roles.is_empty() && roles.len() < Role::ALL.len(), "{method} {path}: {roles:?}");
-                matrix.push_str(&format!("{resource}.{action}\t{method} {path}\t{}\n", roles.join(" ")));
+                _ = writeln!(matrix, "{resource}.{action}\t{method} {path}\t{}", roles.join(" "));
             }
         }
     }

@@ -140,18 +140,18 @@ fn with_report(
 ) -> AssignmentSql {
     let mut next = row.clone();
     if let Some(to) = &moved.to {
-        next.state = to.name().to_owned();
-        next.code = to.code().unwrap_or_default().to_owned();
+        to.name().clone_into(&mut next.state);
+        to.code().unwrap_or_default().clone_into(&mut next.code);
         next.since = now;
     }
     if before.armed_at.is_none() && moved.armed_at.is_some() {
         next.armed_at = moved.armed_at.unwrap_or(0);
         next.armed_report = report.sequence as i64;
-        next.armed_boot = report.boot_id.clone();
+        next.armed_boot.clone_from(&report.boot_id);
         next.armed_reset = reset_count.map_or(-1, i64::from);
     }
     if evidence.is_some() {
-        next.evidence = level_word(evidence).to_owned();
+        level_word(evidence).clone_into(&mut next.evidence);
     }
     if let Some(transfer) = &report.transfer {
         next.codec = transfer.codec.chars().take(32).collect();
@@ -159,7 +159,7 @@ fn with_report(
         next.full_bytes = transfer.full_bytes.min(i64::MAX as u64) as i64;
     }
     if !detail.is_empty() {
-        next.detail = detail.to_owned();
+        detail.clone_into(&mut next.detail);
     }
     next
 }

@@ -118,9 +118,9 @@ impl Desk {
         for (role, names) in offline {
             let ids: Vec<&str> = names.iter().map(|name| self.keys[name].id.as_str()).collect();
             roles.insert(role.into(), json!({"keyids": ids, "threshold": 2}));
-            names
-                .iter()
-                .for_each(|name| _ = keys.insert(self.keys[name].id.clone(), self.keys[name].public.clone()));
+            for name in names {
+                keys.insert(self.keys[name].id.clone(), self.keys[name].public.clone());
+            }
         }
         for role in ["snapshot", "timestamp"] {
             let key = &self.online["roles"][role];
@@ -145,9 +145,9 @@ impl Desk {
         for (role, names, threshold, path) in delegated {
             let ids: Vec<&str> = names.iter().map(|name| self.keys[name].id.as_str()).collect();
             roles.push(json!({"name": role, "keyids": ids, "threshold": threshold, "terminating": true, "paths": [path]}));
-            names
-                .iter()
-                .for_each(|name| _ = keys.insert(self.keys[name].id.clone(), self.keys[name].public.clone()));
+            for name in names {
+                keys.insert(self.keys[name].id.clone(), self.keys[name].public.clone());
+            }
         }
         let deltas = &self.online["roles"]["deltas"];
         roles.push(

@@ -77,7 +77,7 @@ fn await_port(port: u16, folder: &Path) {
 fn path_with_server_programs() -> String {
     let mut path = std::env::var("PATH").unwrap_or_default();
     for version in ["17", "16", "15", "14"] {
-        path.push_str(&format!(":/usr/lib/postgresql/{version}/bin"));
+        path = path + ":/usr/lib/postgresql/" + version + "/bin";
     }
     path
 }

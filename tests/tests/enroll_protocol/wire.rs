@@ -37,11 +37,11 @@ impl Reply {
     }
 }
 
+/// A certificate chain and its key.
+pub(crate) type Identity = (Vec<Vec<u8>>, Arc<dyn SigningKey>);
+
 /// How a client speaks: it verifies the service, by the time of its start, and may have a certificate.
-pub(crate) fn client(
-    root: &[u8],
-    identity: Option<(Vec<Vec<u8>>, Arc<dyn SigningKey>)>,
-) -> Arc<ClientConfig> {
+pub(crate) fn client(root: &[u8], identity: Option<Identity>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(root.to_vec())).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -91,7 +91,7 @@ impl Wire {
         let mut head =
             format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n", body.len());
         for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head = head + name + ": " + value + "\r\n";
         }
         head.push_str("content-type: application/json\r\n\r\n");
         // In one piece: a service that answers before a body that it does not need has come closes the connection.

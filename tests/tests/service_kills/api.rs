@@ -3,6 +3,7 @@
 use anyhow::{Context as _, bail};
 use holdfast_tests::plant::{Device, Plant};
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,7 +154,11 @@ pub(crate) fn certificate_serial(device: &Device) -> anyhow::Result<String> {
     let rest = leaf.get(at + version.len()..).context("no serial")?;
     let (length, rest) = rest.split_first().context("no length")?;
     let serial = rest.get(..usize::from(*length)).context("a short serial")?;
-    Ok(serial.iter().map(|byte| format!("{byte:02x}")).collect())
+    let octet = |mut hex: String, byte: &u8| {
+        _ = write!(hex, "{byte:02x}");
+        hex
+    };
+    Ok(serial.iter().fold(String::new(), octet))
 }
 
 pub(crate) fn from_base64(value: &Value) -> anyhow::Result<Vec<u8>> {

@@ -61,7 +61,7 @@ fn tests_that_the_threat_model_names_exist() {
     let planted = "All in `a.rs`.\n| attack | test |\n|---|---|\n| `x` | `one`, `b.rs` `two` |\n";
     let named: Vec<_> = tests_named(planted).into_iter().map(|(_, file, name)| (file, name)).collect();
     assert_eq!(named, [("a.rs".to_owned(), "one".to_owned()), ("b.rs".to_owned(), "two".to_owned())]);
-    assert!(!has_test("core/trust/tests/attacks.rs", "a_test_that_is_not_there"));
+    assert!(!has_test("core/trust/tests/attest/attacks.rs", "a_test_that_is_not_there"));
 }
 
 #[test]

@@ -202,6 +202,7 @@ fn needs_few_terms(x: f64, a: f64, b: f64) -> bool {
     x < (a + 1.0) / (a + b + 2.0)
 }
 
+#[expect(clippy::many_single_char_names, reason = "the names of the formula")]
 fn beta_fraction(x: f64, a: f64, b: f64) -> f64 {
     let mut c = 1.0;
     let mut d = 1.0 / nonzero(1.0 - (a + b) * x / (a + 1.0));
@@ -262,6 +263,15 @@ mod tests {
 
     fn near(a: f64, b: f64) -> bool {
         (a - b).abs() < 5e-5
+    }
+
+    #[test]
+    fn the_form_with_few_terms_is_that_of_the_side_of_the_mean() {
+        // (a + 1) / (a + b + 2): 1/2 and 1/3.
+        for (a, b, mean) in [(1.0, 1.0, 0.5), (2.0, 5.0, 1.0 / 3.0)] {
+            assert!(needs_few_terms(mean - 0.01, a, b), "below {mean}");
+            assert!(!needs_few_terms(mean + 0.01, a, b), "above {mean}");
+        }
     }
 
     /// The bound by its definition: the binomial tail itself, summed term by term.

@@ -32,8 +32,8 @@ fn claim() -> Claim {
     Claim { serial: "s1".into(), model: "hub".into(), ek_hash: Some(EK1), ak_name: Some(Bytes(vec![7])) }
 }
 
-fn approval(ek_hash: Option<Digest>, serial: &str) -> Option<Approval> {
-    Some(Approval { ek_hash, serial: serial.into() })
+fn approval(ek_hash: Option<Digest>, serial: &str) -> Approval {
+    Approval { ek_hash, serial: serial.into() }
 }
 
 fn resumed(id: &str) -> RowDecision {
@@ -69,7 +69,7 @@ fn the_same_serial_with_another_ek_is_a_conflict_until_that_ek_is_approved() {
         (approval(None, "s1"), conflict.clone()),
         (approval(Some(EK1), "s1"), resumed("d1")),
     ] {
-        known.approval = approval;
+        known.approval = Some(approval);
         assert_eq!(identity_row(&presented(), &known), wanted, "{:?}", known.approval);
     }
 }
@@ -79,7 +79,7 @@ fn the_same_ek_with_another_serial_is_an_alarm_that_no_approval_lifts() {
     let known = Known {
         by_ek: Some(record("d9", "s9", Some(EK1))),
         claim: Some(claim()),
-        approval: approval(Some(EK1), "s1"),
+        approval: Some(approval(Some(EK1), "s1")),
         ..Known::default()
     };
     let alarm = RowDecision::Alarm { record: "d9".into(), reason: RefusalCode::EkOfAnotherSerial };
@@ -92,7 +92,7 @@ fn a_denied_ek_is_refused_before_all_else() {
         by_serial: Some(record("d1", "s1", Some(EK1))),
         by_ek: Some(record("d9", "s9", Some(EK1))),
         claim: Some(claim()),
-        approval: approval(Some(EK1), "s1"),
+        approval: Some(approval(Some(EK1), "s1")),
         ek_denied: true,
     };
     let decision = identity_row(&presented(), &known);
@@ -116,10 +116,14 @@ fn a_new_record_needs_a_claim_that_matches_or_an_approval_of_both() {
             pending(PendingReason::ClaimOfAnotherAk),
         ),
         (Some(Claim { model: "hut".into(), ..claim() }), None, pending(PendingReason::ClaimOfAnotherModel)),
-        (None, approval(Some(EK1), "s1"), create(Because::Approved)),
-        (None, approval(Some(EK2), "s1"), pending(PendingReason::Unclaimed)),
-        (None, approval(Some(EK1), "s2"), pending(PendingReason::Unclaimed)),
-        (Some(Claim { ek_hash: Some(EK2), ..claim() }), approval(Some(EK1), "s1"), create(Because::Approved)),
+        (None, Some(approval(Some(EK1), "s1")), create(Because::Approved)),
+        (None, Some(approval(Some(EK2), "s1")), pending(PendingReason::Unclaimed)),
+        (None, Some(approval(Some(EK1), "s2")), pending(PendingReason::Unclaimed)),
+        (
+            Some(Claim { ek_hash: Some(EK2), ..claim() }),
+            Some(approval(Some(EK1), "s1")),
+            create(Because::Approved),
+        ),
     ] {
         let known = Known { claim, approval, ..Known::default() };
         assert_eq!(identity_row(&presented(), &known), wanted, "{known:?}");
@@ -140,7 +144,7 @@ fn records_that_were_ended_take_no_certificate() {
         let known = Known {
             by_serial: Some(row.clone()),
             by_ek: Some(row.clone()),
-            approval: approval(Some(EK1), "s1"),
+            approval: Some(approval(Some(EK1), "s1")),
             ..Known::default()
         };
         let decision = wanted.map_or(resumed("d1"), |reason| RowDecision::Refuse { reason });
@@ -168,7 +172,7 @@ fn a_token_speaks_for_its_own_serial_and_takes_over_no_tpm() {
     let nothing = RowDecision::Refuse { reason: RefusalCode::NothingProven };
     assert_eq!(identity_row(&token(None), &none), nothing);
     assert_eq!(identity_row(&token(Some("s2")), &none), nothing);
-    let approved = Known { approval: approval(None, "s1"), ..Known::default() };
+    let approved = Known { approval: Some(approval(None, "s1")), ..Known::default() };
     assert_eq!(identity_row(&token(None), &approved), RowDecision::Create { because: Because::Approved });
 
     let software = Record { tier: Some(Tier::T0), ek_hash: None, ..record("d1", "s1", None) };
@@ -197,7 +201,7 @@ fn a_tier_is_never_raised_silently_and_never_lowered_without_an_operator() {
     let lower = Presented { tier: Tier::T3, ..presented() };
     let mut known = Known { by_serial: Some(record("d1", "s1", Some(EK1))), ..Known::default() };
     assert_eq!(identity_row(&lower, &known), pending(PendingReason::TierLower));
-    known.approval = approval(Some(EK1), "s1");
+    known.approval = Some(approval(Some(EK1), "s1"));
     let lowered =
         RowDecision::Resume { record: "d1".into(), tier: C::Lower { from: Tier::T4, to: Tier::T3 } };
     assert_eq!(identity_row(&lower, &known), lowered);

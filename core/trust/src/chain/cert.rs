@@ -174,6 +174,7 @@ impl<'a> Certificate<'a> {
     }
 
     /// The extension is there; its key identifier may be missing from it.
+    #[expect(clippy::option_option, reason = "absent, there without an identifier, there with one")]
     pub(crate) fn authority_key_id(&self) -> Option<Option<&[u8]>> {
         self.x509.extensions().iter().find_map(|extension| match extension.parsed_extension() {
             ParsedExtension::AuthorityKeyIdentifier(id) => Some(id.key_identifier.as_ref().map(|id| id.0)),

@@ -3,11 +3,11 @@
 use crate::folder;
 use anyhow::Context as _;
 use holdfast_tests::kube_leg::Leg;
-use holdfast_tests::life::Life;
-use holdfast_tests::plant::{Device, Plant, write};
+use holdfast_tests::plant::{Plant, write};
 use holdfast_tests::programs::program;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::path::Path;
 
 /// Programs that `stop` may end.
@@ -28,25 +28,9 @@ pub(crate) fn write_env(demo: &Path, plant: &Plant, leg: Option<&Leg>) -> anyhow
     );
     if let Some(leg) = leg {
         let (kubectl, config) = (leg.kube.kubectl_path().display(), leg.kube.admin_kubeconfig().display());
-        text.push_str(&format!("export KUBECONFIG='{config}'\nalias kubectl='{kubectl}'\n"));
+        writeln!(text, "export KUBECONFIG='{config}'\nalias kubectl='{kubectl}'")?;
     }
     write(&demo.join("env"), text.as_bytes())
-}
-
-/// What `make demo-stop` ends: the machines before what they speak to.
-pub(crate) fn write_pids(
-    demo: &Path,
-    plant: &mut Plant,
-    devices: &[Device],
-    lives: &[Life],
-    leg: Option<&Leg>,
-) -> anyhow::Result<()> {
-    let mut pids: Vec<u32> = lives.iter().map(Life::pid).collect();
-    pids.extend(leg.into_iter().flat_map(Leg::pids));
-    pids.push(plant.service().pid());
-    pids.extend(devices.iter().filter_map(|device| device.tpm.as_ref()?.pid()));
-    let lines: Vec<String> = pids.iter().map(ToString::to_string).collect();
-    write(&demo.join("pids"), lines.join("\n").as_bytes())
 }
 
 /// Ends what a kept demo left running: processes that it started, by id, if they are still those.
@@ -56,7 +40,8 @@ pub(crate) fn stop() -> anyhow::Result<()> {
         return Ok(());
     };
     let mut ended = 0;
-    for pid in text.lines().filter_map(|line| line.parse::<i32>().ok()) {
+    // Machines before what they speak to: the last that was started first.
+    for pid in text.lines().rev().filter_map(|line| line.parse::<i32>().ok()) {
         let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let ours = OURS.iter().any(|name| command.contains(name));
         if let Some(pid) = Pid::from_raw(pid).filter(|_| ours) {

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use holdfast_tests::kube_leg::kubernetes_leg;
 use holdfast_tests::life::Life;
 use holdfast_tests::plant::Plant;
-use holdfast_tests::process::Lifetime;
+use holdfast_tests::process::{Lifetime, list_kept_in};
 use report::Report;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -37,6 +37,10 @@ fn main() -> ExitCode {
         }
     };
     let ended = if flags.stop { keep::stop() } else { run(&flags) };
+    if ended.is_err() && flags.keep {
+        // What failed is not left running: its logs tell more.
+        keep::stop().unwrap_or_else(|error| eprintln!("demo: {error:#}"));
+    }
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -80,10 +84,12 @@ fn run(flags: &Flags) -> anyhow::Result<()> {
         std::fs::remove_dir_all(&demo).context("the last demo's folder cannot be removed")?;
     }
     let lifetime = if flags.keep { Lifetime::Outlives } else { Lifetime::WithUs };
+    std::fs::create_dir_all(&demo)?;
+    list_kept_in(&demo.join("pids"));
     let mut report = Report::default();
 
     say("service", "starting holdfastd all with embedded defaults (SQLite, file keys)");
-    let mut plant = Plant::start(&demo.join("plant"), lifetime)?;
+    let plant = Plant::start(&demo.join("plant"), lifetime)?;
     keep::write_env(&demo, &plant, None)?;
     done(&format!("{} is ready", plant.url));
 
@@ -111,7 +117,6 @@ fn run(flags: &Flags) -> anyhow::Result<()> {
     println!("(The web console comes later.)");
     if flags.keep {
         keep::write_env(&demo, &plant, leg.as_ref())?;
-        keep::write_pids(&demo, &mut plant, &devices, &lives, leg.as_ref())?;
         println!(
             "It keeps running: `source .demo/env`, then `holdfast --as viewer device list`{}. End it with `make demo-stop`.",
             if leg.is_some() { " or `kubectl get edgesecrets --all-namespaces`" } else { "" }

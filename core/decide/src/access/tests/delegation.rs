@@ -1,6 +1,7 @@
 //! Nobody hands on what he does not hold; nobody approves what he proposed.
 
 use super::*;
+use std::slice::from_ref;
 
 fn bind(role: Role, scope: Scope) -> Binding {
     Binding { role, scope }
@@ -65,8 +66,8 @@ fn who_is_bound_at_sites_hands_on_at_one_of_them_at_a_time() {
     let sites = [site("berlin"), site("bonn")];
     let both = user("both", &sites.clone().map(|scope| (Role::TenantAdmin, scope)));
     let [berlin, bonn] = sites.map(|scope| bind(Role::Viewer, scope));
-    assert_eq!(may_bind(&both, &[berlin.clone()]), Ok(()));
-    assert_eq!(may_bind(&both, &[bonn.clone()]), Ok(()));
+    assert_eq!(may_bind(&both, from_ref(&berlin)), Ok(()));
+    assert_eq!(may_bind(&both, from_ref(&bonn)), Ok(()));
     let together = may_bind(&both, &[berlin, bonn]);
     assert!(matches!(together, Err(DelegationError::NotAllowed(_))), "{together:?}");
 }

@@ -1,6 +1,7 @@
 //! The walk, row by row: state, tenant, deny, grant, constraints, deny.
 
 use super::*;
+use std::fmt::Write as _;
 
 fn open() -> Compiled {
     policy(vec![allow_read("open", of_devices(""), "a/**"), allow_read("web", of_web(), "a/**")])
@@ -384,7 +385,7 @@ fn an_explanation_tells_the_walk_and_decides_alike() {
         let request = Request { actor: &actor, tenant, target };
         let told = explain(&grants, &request, NOW);
         assert_eq!(told.decision, allow(&grants, &request, NOW), "{question}");
-        story.push_str(&format!("{question}\n  {}\n\n", told.walk.join("\n  ")));
+        _ = writeln!(story, "{question}\n  {}\n", told.walk.join("\n  "));
     }
     check_golden("access_explained.txt", &story);
 }
@@ -468,8 +469,8 @@ fn codes_are_stable_and_told_apart() {
 fn grants_are_found_whatever_patterns_stand_beside_theirs() {
     let patterns = ["sites/${site}/key", "sites/*/key", "sites/*/key/**", "sites/${site}/**"];
     let here = Actor::Device(device("d1", &[]));
-    for (own, ..) in patterns.iter().zip(0..) {
-        let mut all: Vec<&str> = patterns.iter().filter(|p| p != &own).copied().collect();
+    for own in &patterns {
+        let mut all: Vec<&str> = patterns.iter().filter(|p| *p != own).copied().collect();
         all.push(own);
         let grants = all.iter().enumerate().map(|(n, p)| allow_read(&format!("g{n}"), of_devices(""), p));
         let policy = policy(grants.collect());

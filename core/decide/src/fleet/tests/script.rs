@@ -60,7 +60,9 @@ impl Player {
             ["set", id, ref options @ ..] => {
                 let place =
                     self.world.rows.rollouts.iter().position(|r| r.id.as_str() == id).expect("a rollout");
-                options.iter().for_each(|option| set(&mut self.world.rows.rollouts[place], option));
+                for option in options {
+                    set(&mut self.world.rows.rollouts[place], option);
+                }
             }
             ["start", id] => self.order(id, &Command::Start),
             ["approve", id, by] => self.order(id, &Command::Approve { by: by.to_owned() }),
@@ -184,7 +186,9 @@ impl Player {
 fn draft(id: &str, release: &str, options: &[&str], now: i64) -> RolloutRow {
     let mut row =
         RolloutRow { created_at: now, phases: PhasePlan::parse_all(&[]).unwrap(), ..rollout(id, release) };
-    options.iter().for_each(|option| set(&mut row, option));
+    for option in options {
+        set(&mut row, option);
+    }
     row
 }
 

@@ -1,15 +1,13 @@
 //! PKCS#10 requests: what is read, up to where, and what may not be asked for.
 
-mod attest_support;
-
-use attest_support::cert::{self, extension};
-use attest_support::key::{Hash, Key};
+use crate::support::cert::{self, extension};
+use crate::support::key::{Hash, Key};
 use holdfast_tpm::wire::der::{NULL, OID, SEQUENCE, SET, bit_string, element};
 use holdfast_trust::csr::{self, CsrError};
 use holdfast_trust::limits::{CSR_ATTRIBUTES_MAX, CSR_MAX_BYTES};
 
 fn verify(bytes: &[u8]) -> Result<(), CsrError> {
-    csr::verify(bytes, attest_support::algorithms()).map(|_| ())
+    csr::verify(bytes, crate::support::algorithms()).map(|_| ())
 }
 
 /// A request that asks for these extensions.

@@ -1,14 +1,12 @@
 //! What time it is: unset clocks, clocks far ahead, signed time and the keys behind it.
 
-mod tuf_support;
-
+use crate::support::fleet::{Device, Fleet};
+use crate::support::{DAY, Memory, NOW, Pair, Repo};
 use holdfast_trust::tuf::TufError;
 use holdfast_trust::tuf::store::DurableTrust;
 use holdfast_trust::tuf::time::{SignedTime, WallClock, effective_now};
 use holdfast_trust::tuf::walk::At;
 use serde_json::json;
-use tuf_support::fleet::{Device, Fleet};
-use tuf_support::{DAY, Memory, NOW, Pair, Repo};
 
 const BUILT: i64 = NOW - 400 * DAY;
 const YEAR_2099: i64 = 4_070_908_800;
@@ -156,7 +154,7 @@ fn the_same_time_signed_again_keeps_the_names_of_those_who_signed_last() {
     refresh(&mut device, &mut fleet.repo, WallClock::Unset).unwrap();
     let (old, new) = (Pair::named("timestamp"), Pair::named("timestamp-new"));
     let signers = |device: &Device| device.trust.state().signed_time.clone().unwrap().key_ids;
-    assert_eq!(signers(&device), [old.id.clone()]);
+    assert_eq!(signers(&device), std::slice::from_ref(&old.id));
     fleet.repo.keys("timestamp", 1, &[old, new.clone()]);
     fleet.repo.signers.insert("timestamp".to_owned(), vec![new.clone()]);
     fleet.repo.next_root();

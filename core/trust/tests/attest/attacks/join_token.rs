@@ -1,9 +1,9 @@
 //! What a join token and a recovery by an expired certificate can meet.
 
-use crate::attest_support::assert_refused;
-use crate::attest_support::cert::{self, Ca, DAY, NOW};
-use crate::attest_support::key::{Hash, Key};
-use crate::attest_support::token::TokenVector;
+use crate::support::assert_refused;
+use crate::support::cert::{self, Ca, DAY, NOW};
+use crate::support::key::{Hash, Key};
+use crate::support::token::TokenVector;
 use holdfast_proto::Bytes;
 use holdfast_proto::api::device::Tier;
 use holdfast_tpm::wire::Curve;

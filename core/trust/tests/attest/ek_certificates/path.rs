@@ -73,9 +73,12 @@ fn a_broken_signature_is_refused_wherever_it_breaks() {
     case.refused(Reason::EkCertificatePath, &[]);
 }
 
+/// What is done to an issuer, and what is said of it.
+type Issuer = (fn(&mut Spec), &'static str);
+
 #[test]
 fn an_issuer_must_be_a_ca_that_signs_certificates_and_is_not_limited_elsewhere() {
-    let rows: [(fn(&mut Spec), &str); 7] = [
+    let rows: [Issuer; 7] = [
         (
             |s| s.set("2.5.29.19", Some(extension("2.5.29.19", true, &element(SEQUENCE, &[])))),
             "basicConstraints: no CA",
@@ -240,14 +243,20 @@ fn names_are_compared_as_rfc_5280_says() {
     }
 }
 
-#[test]
-fn the_right_one_of_several_issuers_of_one_name_is_found() {
+/// A good case whose issuer stands behind others of its name.
+fn beside_strangers(strangers: u8) -> Case {
     let mut case = Case::new();
-    for n in 0..5 {
+    for n in 0..strangers {
         let stranger =
             Ca::new("Issuing CA", Key::p256(), Some(&case.root), |spec| spec.serial = vec![0x20, n]);
         case.intermediates.insert(0, stranger.der);
     }
+    case
+}
+
+#[test]
+fn the_right_one_of_several_issuers_of_one_name_is_found() {
+    let mut case = beside_strangers(5);
     let checks = case.inspect().checks;
     case.accepted();
     let path = checks.iter().find(|check| check.rule == "ek-certificate-path").unwrap();
@@ -260,13 +269,7 @@ fn the_right_one_of_several_issuers_of_one_name_is_found() {
 #[test]
 fn the_issuer_that_the_key_identifier_names_is_tried_before_all_others_of_its_name() {
     // More strangers than signatures that may be tried.
-    let mut case = Case::new();
-    for n in 0..55 {
-        let stranger =
-            Ca::new("Issuing CA", Key::p256(), Some(&case.root), |spec| spec.serial = vec![0x20, n]);
-        case.intermediates.insert(0, stranger.der);
-    }
-    case.accepted();
+    beside_strangers(55).accepted();
 }
 
 #[test]

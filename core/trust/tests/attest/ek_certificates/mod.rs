@@ -3,12 +3,9 @@
 //!
 //! Checks 1 to 8 run offline as `holdfast inspect ek` runs them: the same code as M1's. Check 9 is M1's own.
 
-#[path = "../attest_support/mod.rs"]
-mod attest_support;
-
-use attest_support::cert::{self, Ca, DAY, NOW, Spec, extension, san_of};
-use attest_support::key::{Hash, Key};
-use attest_support::{Vector, assert_refused};
+use crate::support::cert::{self, Ca, DAY, NOW, Spec, extension, san_of};
+use crate::support::key::{Hash, Key};
+use crate::support::{Vector, assert_refused};
 use holdfast_proto::Digest;
 use holdfast_proto::api::device::CheckResult;
 use holdfast_tpm::wire::der::{self, SEQUENCE, UTF8_STRING, element};
@@ -88,7 +85,7 @@ impl Case {
             certifies: &self.certifies,
             time: self.time,
             sha1_issuers: &self.sha1_issuers,
-            algorithms: attest_support::algorithms(),
+            algorithms: crate::support::algorithms(),
             now: self.now,
         };
         inspect::ek(bytes, &with).unwrap()

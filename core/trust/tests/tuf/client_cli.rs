@@ -1,7 +1,6 @@
 //! `tuf_client` as a program, over HTTP: its command line, exit status, requests, and the files that it leaves.
 
-mod tuf_support;
-
+use crate::support::{DAY, Pair, Repo, pairs};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,7 +10,6 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
-use tuf_support::{DAY, Pair, Repo, pairs};
 
 /// What is served, and what was asked for.
 #[derive(Default)]
@@ -262,7 +260,7 @@ fn names_do_not_escape_the_folders() {
         desk.repo.list(role, "..", b"up", None);
         desk.repo.next();
         desk.upload();
-        let hash = tuf_support::sha256(b"up");
+        let hash = crate::support::sha256(b"up");
         desk.site.lock().unwrap().files.insert(format!("targets/{hash}..."), b"up".to_vec());
         assert_eq!(desk.init(), 0);
         assert_eq!(desk.download(&[".."]), 0, "{role}");

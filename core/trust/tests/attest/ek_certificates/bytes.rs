@@ -1,6 +1,7 @@
 //! Check 1: the bytes.
 
 use super::*;
+use std::slice::from_ref;
 
 fn nv(der: &[u8]) -> Vec<u8> {
     [&[0x10, 1, 0][..], &(der.len() as u16).to_be_bytes(), der].concat()
@@ -9,13 +10,13 @@ fn nv(der: &[u8]) -> Vec<u8> {
 #[test]
 fn the_nv_wrapper_is_stripped_and_noted() {
     let note = "ek-certificate-malformed: NV wrapper (10 01 00 length) removed".to_owned();
-    assert_eq!(Case { wrap: |der| nv(&der), ..Case::new() }.accepted(), [note.clone()]);
+    assert_eq!(Case { wrap: |der| nv(&der), ..Case::new() }.accepted(), from_ref(&note));
     let full = |der: Vec<u8>| nv(&[&[0x10, 2][..], &der].concat());
-    assert_eq!(Case { wrap: full, ..Case::new() }.accepted(), [note.clone()]);
+    assert_eq!(Case { wrap: full, ..Case::new() }.accepted(), from_ref(&note));
     // An index larger than what its header says: the rest is no certificate.
     assert_eq!(
         Case { wrap: |der| [nv(&der), vec![0xFF; 90]].concat(), ..Case::new() }.accepted(),
-        [note.clone()]
+        from_ref(&note)
     );
     let overstated = |der: Vec<u8>| [&[0x10, 1, 0, 0xFF, 0xFF][..], &der].concat();
     assert_eq!(Case { wrap: overstated, ..Case::new() }.accepted(), [note]);

@@ -76,7 +76,7 @@ impl TokenVector {
             certificate,
         );
         let mut start: EnrollStart = serde_json::from_slice(&m1.unwrap()).unwrap();
-        apply(&self.change_m1, &mut start);
+        apply(self.change_m1.as_deref(), &mut start);
         serde_json::to_vec(&start).unwrap()
     }
 
@@ -96,8 +96,8 @@ impl TokenVector {
             expires_at: session.expires_at,
             tpm: None,
         };
-        apply(&self.change_m2, &mut challenge);
-        apply(&self.change_session, &mut session);
+        apply(self.change_m2.as_deref(), &mut challenge);
+        apply(self.change_session.as_deref(), &mut session);
         let m2 = serde_json::to_vec(&challenge).unwrap();
         let csr = self.csr.clone().unwrap_or_else(|| cert::csr(&self.key, &self.key, &[]));
         let body = match &self.expired {
@@ -112,7 +112,7 @@ impl TokenVector {
             }
         };
         let mut message: EnrollProof = serde_json::from_slice(&body.unwrap()).unwrap();
-        apply(&self.change_proof, &mut message);
+        apply(self.change_proof.as_deref(), &mut message);
         Sent { m1, session, body: serde_json::to_vec(&message).unwrap(), proof: Vec::new() }
     }
 

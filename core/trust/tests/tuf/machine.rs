@@ -1,12 +1,10 @@
 //! The walk as a machine: what it asks for, in turn, and which answers it takes.
 
-mod tuf_support;
-
+use crate::support::{NOW, Repo};
 use holdfast_trust::tuf::TufError;
 use holdfast_trust::tuf::limits::{ROOT_MAX_BYTES, TIMESTAMP_MAX_BYTES};
 use holdfast_trust::tuf::step::{Absent, Machine as _, Step};
 use holdfast_trust::tuf::walk::{At, Refresh, Stored};
-use tuf_support::{NOW, Repo};
 
 const CLOCK: At = At(NOW);
 

@@ -2,12 +2,10 @@
 //!
 //! A new kind adds its good vector to [`bench`], and nothing else here.
 
-mod attest_support;
-
-use attest_support::cert::{self, NOW};
-use attest_support::key::Key;
-use attest_support::token::TokenVector;
-use attest_support::{Change, Sent, Vector, apply, assert_refused};
+use crate::support::cert::{self, NOW};
+use crate::support::key::Key;
+use crate::support::token::TokenVector;
+use crate::support::{Change, Sent, Vector, apply, assert_refused};
 use holdfast_proto::Bytes;
 use holdfast_proto::api::device::{CheckResult, Tier};
 use holdfast_proto::enroll::{
@@ -43,8 +41,8 @@ trait Bench {
 
 const EXPORTER: Exporter = Exporter::Bound([0xEE; 32]);
 
-struct TpmBench(std::cell::RefCell<Vector>, Key, attest_support::House);
-struct TokenBench(std::cell::RefCell<TokenVector>, Key, attest_support::House);
+struct TpmBench(std::cell::RefCell<Vector>, Key, crate::support::House);
+struct TokenBench(std::cell::RefCell<TokenVector>, Key, crate::support::House);
 
 fn bench(kind: AttestKind) -> Rc<dyn Bench> {
     match kind {
@@ -70,7 +68,7 @@ impl Bench for TpmBench {
             if let Some(csr) = &csr {
                 message.csr = Bytes(csr.clone());
             }
-            apply(&proof, message);
+            apply(proof.as_deref(), message);
         }));
         vector.exporter_of_device = exporter_of_device.unwrap_or(EXPORTER);
         vector.sent()
@@ -339,7 +337,7 @@ every_kind! {
         // A name asked for is ignored. Where the kind certified the request before, the other request alone fails.
         match csr(cert::csr(key, key, &[san, cert::key_usage(&[0])])) {
             Ok(believed) => assert_eq!(believed.device_spki, key.spki()),
-            Err(refusal) => assert_eq!((kind, attest_support::failed(&refusal)), (AttestKind::Tpm2, vec!["certify-binding"])),
+            Err(refusal) => assert_eq!((kind, crate::support::failed(&refusal)), (AttestKind::Tpm2, vec!["certify-binding"])),
         }
     }
 }

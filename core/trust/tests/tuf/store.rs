@@ -1,14 +1,12 @@
 //! The device's trust state: power cuts at every byte, one torn copy, two torn copies, failing media.
 
-mod tuf_support;
-
+use crate::support::fleet::{Device, Fleet, believed};
+use crate::support::{Flash, Repo, pairs};
 use holdfast_trust::tuf::limits::STORED_FILES_MAX_BYTES;
 use holdfast_trust::tuf::store::{CopyName, DurableTrust, Medium, SeenAssignment};
 use holdfast_trust::tuf::walk::Store as _;
 use holdfast_trust::tuf::{TufError, trusted};
 use serde_json::json;
-use tuf_support::fleet::{Device, Fleet, believed};
-use tuf_support::{Flash, Repo, pairs};
 
 fn seen(sequence: u64) -> SeenAssignment {
     SeenAssignment { epoch: 1, sequence }
@@ -438,7 +436,7 @@ fn a_copy_is_magic_sequence_length_digest_json() {
     assert_eq!(&head[..8], b"HFTRUST1");
     assert_eq!(head[8..16], 1_u64.to_be_bytes());
     assert_eq!(head[16..20], (body.len() as u32).to_be_bytes());
-    assert_eq!(hex::encode(&head[20..]), tuf_support::sha256(&[&head[..20], body].concat()));
+    assert_eq!(hex::encode(&head[20..]), crate::support::sha256(&[&head[..20], body].concat()));
     assert!(serde_json::from_slice::<serde_json::Value>(body).unwrap()["files"]["root.json"].is_string());
 }
 
@@ -450,7 +448,7 @@ fn a_record_of_a_later_version_is_read_by_this_one() {
     state["of a later version"] = json!(1);
     let body = serde_json::to_vec(&state).unwrap();
     let fields = [&bytes[..16], &(body.len() as u32).to_be_bytes()].concat();
-    let digest = hex::decode(tuf_support::sha256(&[&fields[..], &body].concat())).unwrap();
+    let digest = hex::decode(crate::support::sha256(&[&fields[..], &body].concat())).unwrap();
     open([Some([&fields[..], &digest, &body].concat()), None]).unwrap();
 }
 

@@ -2,16 +2,14 @@
 //! against a device that has seen the newest metadata and one that has seen nothing. Its best moves stand in a table:
 //! none makes a device install what the offline keys did not sign, and none lowers the device's floor.
 
-mod tuf_support;
-
+use crate::support::fleet::{BASE, Device, Fleet, HUB, manifest};
+use crate::support::{DAY, NOW, Pair, date, pairs, sha256};
 use holdfast_proto::Digest;
 use holdfast_trust::tuf::TufError;
 use holdfast_trust::tuf::release::verify_delta;
 use holdfast_trust::tuf::time::WallClock;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use tuf_support::fleet::{BASE, Device, Fleet, HUB, manifest};
-use tuf_support::{DAY, NOW, Pair, date, pairs, sha256};
 
 const EVIL: &[u8] = b"evil";
 const R2: &str = "products/hub/r2.json";
@@ -435,7 +433,7 @@ fn experienced() -> Device {
     let mut genuine = Hostile::new();
     let mut device = genuine.fleet.device();
     device.refresh(&mut genuine.fleet.repo).unwrap();
-    device.trust.note_assignment(&tuf_support::fleet::believed(1, 4)).unwrap();
+    device.trust.note_assignment(&crate::support::fleet::believed(1, 4)).unwrap();
     device
 }
 

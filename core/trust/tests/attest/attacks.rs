@@ -4,16 +4,13 @@
 //! nonce, a session token of another server) are the service's tests; their codes are `serial-conflict`,
 //! `ek-has-other-serial`, `replayed` and `session-mismatch`.
 
-mod attest_support;
-#[path = "attacks/join_token.rs"]
 mod join_token;
-#[path = "attacks/report.rs"]
 mod report;
 
-use attest_support::cert::{self, Ca, NOW};
-use attest_support::key::{Hash, Key};
-use attest_support::tpm::{self, Area, Attest};
-use attest_support::{Vector, assert_refused};
+use crate::support::cert::{self, Ca, NOW};
+use crate::support::key::{Hash, Key};
+use crate::support::tpm::{self, Area, Attest};
+use crate::support::{Vector, assert_refused};
 use holdfast_proto::Bytes;
 use holdfast_proto::api::device::{CheckResult, RootClass, Tier};
 use holdfast_tpm::wire::{Attributes, Curve, EkTemplate, SubjectKey};
@@ -139,7 +136,7 @@ attacks! {
         v.change_certify = Some(Box::new(|attest| {
             let name = attest.attested[2..36].to_vec();
             let longer = [&name[..], &[0]].concat();
-            attest.attested = [attest_support::key::sized(&longer), attest_support::key::sized(&name)].concat();
+            attest.attested = [crate::support::key::sized(&longer), crate::support::key::sized(&name)].concat();
         }));
     };
     certification_with_a_trailing_byte: CertifyMalformed = |v| {
@@ -197,9 +194,9 @@ attacks! {
     quote_over_no_bank_at_all: QuoteSelection = |v| v.quoted_selection = Some(holdfast_tpm::wire::PcrSelections(Vec::new()));
     quote_with_a_pcr_swapped: QuoteSelection = |v| v.quoted_selection = Some(tpm::selection(0x0B, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 10]));
     quote_with_a_pcr_less: QuoteSelection = |v| v.quoted_selection = Some(tpm::selection(0x0B, &[0, 1, 2, 3, 4, 5, 6, 7, 8]));
-    quote_over_the_sha1_bank: QuoteSelection = |v| v.quoted_selection = Some(tpm::selection(0x04, &attest_support::PCRS));
+    quote_over_the_sha1_bank: QuoteSelection = |v| v.quoted_selection = Some(tpm::selection(0x04, &crate::support::PCRS));
     quote_over_two_banks: QuoteSelection = |v| {
-        let both = [tpm::selection(0x0B, &attest_support::PCRS).0, tpm::selection(0x04, &[0]).0].concat();
+        let both = [tpm::selection(0x0B, &crate::support::PCRS).0, tpm::selection(0x04, &[0]).0].concat();
         v.quoted_selection = Some(holdfast_tpm::wire::PcrSelections(both));
     };
     pcr_value_that_was_not_quoted: QuoteDigest [EventLogReplay] = |v| {
@@ -243,7 +240,7 @@ attacks! {
     };
     event_log_exchanged_after_the_quote: QuoteBinding [EventLogReplay] = |v| {
         v.change_proof = Some(Box::new(|m3| {
-            let log = attest_support::log::Log::new(&[4, 11]).separators();
+            let log = crate::support::log::Log::new(&[4, 11]).separators();
             m3.tpm.as_mut().unwrap().event_log = Some(Bytes(log.bytes));
         }));
     };
@@ -261,7 +258,7 @@ attacks! {
     };
     event_log_of_sha1_alone: EventLogMalformed = |v| {
         let log = v.log.as_mut().unwrap();
-        log.bytes = attest_support::log::legacy_event(0, 8, &[7; 20], b"firmware 1.0");
+        log.bytes = crate::support::log::legacy_event(0, 8, &[7; 20], b"firmware 1.0");
     };
     event_log_of_two_megabytes: EventLogMalformed = |v| {
         let log = v.log.as_mut().unwrap();
@@ -303,7 +300,7 @@ fn the_good_vector_is_believed_and_says_so_check_by_check() {
     let Proof::Tpm2(proof) = &proven.proof else { panic!("a TPM's proof") };
     assert_eq!(proof.quote.clock.reset_count, 7);
     let log = proof.quote.log.as_ref().unwrap();
-    assert_eq!(log.proved, attest_support::PCRS);
+    assert_eq!(log.proved, crate::support::PCRS);
     assert_eq!(log.measured(&holdfast_trust::attest::binding::sha256(&[b"loader"])), Some(4));
     assert_eq!(log.measured(&[0; 32]), None);
 }
@@ -442,7 +439,7 @@ fn pcrs_16_and_23_are_quoted_but_never_trusted_and_userspace_pcrs_may_differ() {
     let log = vector.log.as_mut().unwrap();
     // systemd extends PCR 11 without writing the firmware's log.
     log.extend(11, &[(0x0B, vec![7; 32])]);
-    log.extend(23, &[(0x0B, attest_support::SLOT.to_vec())]);
+    log.extend(23, &[(0x0B, crate::support::SLOT.to_vec())]);
     let proven = vector.prove().unwrap();
     let Proof::Tpm2(proof) = &proven.proof else { panic!("a TPM's proof") };
     assert_eq!(proof.quote.pcrs.keys().copied().collect::<Vec<_>>(), [0, 4, 11]);
@@ -532,7 +529,7 @@ fn truncation_at_every_byte_refuses_without_a_panic() {
             let mut cut = whole.clone();
             part(&mut cut).truncate(at);
             let body = serde_json::to_vec(&cut).unwrap();
-            let sent = attest_support::Sent {
+            let sent = crate::support::Sent {
                 m1: sent.m1.clone(),
                 session: sent.session.clone(),
                 body,

@@ -1,7 +1,6 @@
 //! Properties of the walk, the search and the durable state against a server that does as it likes.
 
-mod tuf_support;
-
+use crate::support::{DAY, Flash, Memory, NOW, Pair, Repo, envelope, pairs};
 use holdfast_trust::tuf::search::Search;
 use holdfast_trust::tuf::step::{Machine, Step, Store as _};
 use holdfast_trust::tuf::store::DurableTrust;
@@ -11,7 +10,6 @@ use holdfast_trust::tuf::{TufError, refresh};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use tuf_support::{DAY, Flash, Memory, NOW, Pair, Repo, envelope, pairs};
 
 /// What a server with the online keys, or the repository itself, does between two refreshes.
 #[derive(Debug, Clone)]

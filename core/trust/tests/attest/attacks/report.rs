@@ -1,9 +1,9 @@
 //! A report's quote: what really booted, and what a device cannot make us believe.
 
-use crate::attest_support::assert_refused;
-use crate::attest_support::key::Key;
-use crate::attest_support::report::Report;
-use crate::attest_support::tpm::{self, Area};
+use crate::support::assert_refused;
+use crate::support::key::Key;
+use crate::support::report::Report;
+use crate::support::tpm::{self, Area};
 use holdfast_tpm::wire::{Hierarchy, Public};
 use holdfast_trust::attest::policy::AkHierarchy;
 use holdfast_trust::attest::tpm2::{Clock, Reboot};

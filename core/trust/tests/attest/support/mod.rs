@@ -217,7 +217,7 @@ impl Vector {
             }),
             join_token: None,
         };
-        apply(&self.change_m1, &mut start);
+        apply(self.change_m1.as_deref(), &mut start);
         serde_json::to_vec(&start).unwrap()
     }
 
@@ -250,8 +250,8 @@ impl Vector {
                 event_log: true,
             }),
         };
-        apply(&self.change_m2, &mut challenge);
-        apply(&self.change_session, &mut session);
+        apply(self.change_m2.as_deref(), &mut challenge);
+        apply(self.change_session.as_deref(), &mut session);
         let m2 = serde_json::to_vec(&challenge).unwrap();
         let (body, proof) = self.proof(&m1, &m2);
         Sent { m1, session, body, proof }
@@ -275,8 +275,8 @@ impl Vector {
         let ak = Public::parse_tpm2b(&self.ak.public(&self.ak_key)).unwrap();
         let mut certify = Attest::certify(&ak, &name, certify);
         let mut quote = Attest::quote(&ak, &selection, &sha256(&parts), quote);
-        apply(&self.change_certify, &mut certify);
-        apply(&self.change_quote, &mut quote);
+        apply(self.change_certify.as_deref(), &mut certify);
+        apply(self.change_quote.as_deref(), &mut quote);
         let key = self.attest_key.as_ref().unwrap_or(&self.ak_key);
         let tpm = TpmProof {
             device_public: Bytes(device_public),
@@ -296,10 +296,10 @@ impl Vector {
             tpm: Some(tpm),
             join_token: None,
         };
-        apply(&self.change_proof, &mut message);
+        apply(self.change_proof.as_deref(), &mut message);
         let mut body = serde_json::to_vec(&message).unwrap();
         let proof = Transcript::new(&message.m1, &message.m2).proof(&self.secret_of_device, &body);
-        apply(&self.change_body, &mut body);
+        apply(self.change_body.as_deref(), &mut body);
         (body, proof.to_vec())
     }
 
@@ -330,7 +330,7 @@ pub fn check_golden(name: &str, text: &str) {
     assert_eq!(kept, text, "{name}: run with UPDATE_GOLDEN=1 and review the difference");
 }
 
-pub fn apply<T>(change: &Change<T>, value: &mut T) {
+pub fn apply<T>(change: Option<&dyn Fn(&mut T)>, value: &mut T) {
     if let Some(change) = change {
         change(value);
     }

@@ -61,7 +61,7 @@ impl Report {
         let ak = Public::parse_tpm2b(&Area::new(tpm::AK, &self.key).public(&self.key)).unwrap();
         let binding = report_quote(&self.nonce_of_device, log.as_deref());
         let mut quote = Attest::quote(&ak, &tpm::selection(0x0B, &PCRS), &sha256(&parts), binding);
-        apply(&self.change_quote, &mut quote);
+        apply(self.change_quote.as_deref(), &mut quote);
         let pcr_values = PCRS.iter().zip(values).map(|(index, value)| PcrValue {
             alg: 0x0B,
             index: *index,
@@ -73,7 +73,7 @@ impl Report {
             pcr_values: pcr_values.collect(),
             event_log: log.map(Bytes),
         };
-        apply(&self.change_evidence, &mut evidence);
+        apply(self.change_evidence.as_deref(), &mut evidence);
         evidence
     }
 
