@@ -120,6 +120,8 @@ fn back(view: &View<'_>, rollout: &RolloutRow, touched: &BTreeSet<DeviceId>) -> 
                 {
                     before.attempt.saturating_add(1)
                 }
+                // Another rollout superseded it, and did not bring the device away from the release.
+                AssignmentState::Withdrawn { .. } => before.attempt.saturating_add(1),
                 _ => continue,
             },
         };

@@ -144,6 +144,8 @@ fn rolled_back<'a>(view: &View<'a>, rollout: &'a RolloutRow) -> Option<Action> {
         }
         match view.newest(&device.id, rollout, Purpose::Rollback).map(|row| &row.state) {
             Some(AssignmentState::Dormant { .. }) => silent += 1,
+            // It went back; that it runs the release again is another rollout's doing.
+            Some(AssignmentState::Confirmed) => {}
             Some(state) if is_failure(state) => stuck += 1,
             _ => return None,
         }

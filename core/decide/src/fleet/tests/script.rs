@@ -297,5 +297,7 @@ scripts! {
     what_cannot_be_installed_is_not_offered
     cancel
     a_place_that_nobody_can_take_again_is_given_up
+    a_rollback_is_not_held_up_by_a_device_that_another_brought_back
+    a_rollback_that_was_superseded_is_offered_again
     a_rollback_whose_lease_ran_out_once_still_ends
 }
