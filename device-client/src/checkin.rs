@@ -29,6 +29,8 @@ pub(crate) struct Checkin {
     /// When the timestamp ends under which `assigned` was verified.
     trusted_until: i64,
     walked: Option<Walked>,
+    /// The service answered over mutual TLS, whatever it said.
+    contacted: bool,
 }
 
 /// Metadata that is trusted now, and the release found in it.
@@ -97,6 +99,11 @@ impl Checkin {
         Ok((self.assigned.clone(), self.poll_after_ms))
     }
 
+    /// Whether the service was spoken to since the last time this was asked.
+    pub(crate) fn take_contact(&mut self) -> bool {
+        std::mem::take(&mut self.contacted)
+    }
+
     /// A nonce given after everything that was sent until now.
     ///
     /// # Errors
@@ -144,9 +151,11 @@ impl Checkin {
     fn poll(&mut self, service: &Service) -> Result<Option<StateAnswer>, Unanswered> {
         let condition = self.etag.clone().map(|etag| ("if-none-match", etag));
         let answer = service.ask("GET", PATH, condition.as_slice(), &[])?;
+        self.contacted = true;
         self.take_nonce(answer.header(NONCE_HEADER));
         match answer.status {
-            304 => Ok(None),
+            // Only what was asked for: nothing is "as before" for one who knows nothing.
+            304 if self.etag.is_some() => Ok(None),
             200 => {
                 self.etag = answer.header("etag").map(str::to_owned);
                 Ok(Some(answer.json(PATH)?))

@@ -5,8 +5,10 @@
 //! instant; each is written beside, synced, renamed, its folder synced. Invariant: bytes that do not hash are never
 //! read as a record, and that something was there is never forgotten.
 
+use crate::aside;
 use crate::error::DeviceError;
 use crate::files;
+use crate::survey::in_words;
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -39,9 +41,9 @@ impl Copies {
     /// Reads both; where they differ, the newer whole one is written over the other.
     ///
     /// # Errors
-    /// When a file cannot be read or repaired.
+    /// When a file cannot be repaired.
     pub(crate) fn open(folder: &Path, name: &str, magic: [u8; 8]) -> Result<(Self, Found), DeviceError> {
-        let (mut copies, newest, any) = Self::read(folder, name, magic)?;
+        let (mut copies, newest, any) = Self::read(folder, name, magic);
         let Some((sequence, body)) = newest else {
             return Ok((copies, if any { Found::Unreadable } else { Found::Nothing }));
         };
@@ -52,24 +54,21 @@ impl Copies {
     }
 
     /// What the newer whole one holds; nothing is repaired.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub(crate) fn peek(folder: &Path, name: &str, magic: [u8; 8]) -> Result<Found, DeviceError> {
-        Ok(match Self::read(folder, name, magic)? {
+    pub(crate) fn peek(folder: &Path, name: &str, magic: [u8; 8]) -> Found {
+        match Self::read(folder, name, magic) {
             (_, Some((_, body)), _) => Found::Body(body),
             (_, None, true) => Found::Unreadable,
             (_, None, false) => Found::Nothing,
-        })
+        }
     }
 
     /// Both files, the newest whole record, and whether there was anything.
-    fn read(folder: &Path, name: &str, magic: [u8; 8]) -> Result<(Self, Newest, bool), DeviceError> {
+    fn read(folder: &Path, name: &str, magic: [u8; 8]) -> (Self, Newest, bool) {
         let paths = ["a", "b"].map(|copy| folder.join(format!("{name}.{copy}")));
         let mut copies = Self { paths, magic, sequences: [0; 2] };
         let (mut newest, mut any): (Newest, bool) = (None, false);
         for (path, held) in copies.paths.iter().zip(&mut copies.sequences) {
-            let Some(bytes) = read(path)? else { continue };
+            let Some(bytes) = read(path) else { continue };
             any = true;
             if let Some((sequence, body)) = decode(magic, &bytes) {
                 *held = sequence;
@@ -78,7 +77,7 @@ impl Copies {
                 }
             }
         }
-        Ok((copies, newest, any))
+        (copies, newest, any)
     }
 
     /// Makes the record durable. Durable on one copy is durable.
@@ -98,6 +97,7 @@ impl Copies {
         for (held, at) in order {
             if held != sequence {
                 // Unwrap safety: `at` is 0 or 1.
+                aside::clear(&self.paths[at]);
                 files::write(&self.paths[at], &bytes)?;
                 self.sequences[at] = sequence;
             }
@@ -106,12 +106,13 @@ impl Copies {
     }
 }
 
-/// A copy that cannot be read is as good as a torn one; only its absence is "nothing".
-fn read(path: &Path) -> Result<Option<Vec<u8>>, DeviceError> {
-    match files::read(path) {
-        Err(DeviceError::Malformed { .. }) => Ok(Some(Vec::new())),
-        other => other,
-    }
+/// A copy that cannot be read, whatever the reason, is as good as a torn one: the other may be whole, and the next
+/// write replaces it. Only its absence is "nothing".
+fn read(path: &Path) -> Option<Vec<u8>> {
+    files::read(path).unwrap_or_else(|error| {
+        eprintln!("holdfast-device: a copy counts as torn: {}", in_words(&error));
+        Some(Vec::new())
+    })
 }
 
 fn encode(magic: [u8; 8], sequence: u64, body: &[u8]) -> Vec<u8> {
@@ -176,6 +177,11 @@ mod tests {
         tear(&folder.path().join("record.a"), b"");
         tear(&folder.path().join("record.b"), b"HFTEST01 and noise");
         assert_eq!(open(folder.path()).1, Found::Unreadable);
+        for copy in ["record.a", "record.b"] {
+            std::fs::remove_file(folder.path().join(copy)).unwrap();
+            std::fs::create_dir(folder.path().join(copy)).unwrap();
+        }
+        assert_eq!(open(folder.path()).1, Found::Unreadable, "nor is what cannot be read at all");
         // Another record's file is no record of ours.
         open(folder.path()).0.write(b"record").unwrap();
         assert_eq!(Copies::open(folder.path(), "record", *b"HFOTHER1").unwrap().1, Found::Unreadable);
@@ -193,5 +199,23 @@ mod tests {
         assert_eq!(found, Found::Body(b"after".to_vec()));
         copies.write(b"later").unwrap();
         assert_eq!(open(folder.path()).1, Found::Body(b"later".to_vec()));
+    }
+
+    #[test]
+    fn a_copy_that_cannot_be_read_at_all_is_replaced_from_the_other() {
+        for lost in ["record.a", "record.b"] {
+            let folder = tempfile::tempdir().unwrap();
+            open(folder.path()).0.write(b"record").unwrap();
+            let path = folder.path().join(lost);
+            std::fs::remove_file(&path).unwrap();
+            std::fs::create_dir_all(path.join("something")).unwrap();
+            assert_eq!(Copies::peek(folder.path(), "record", MAGIC), Found::Body(b"record".to_vec()));
+            assert!(path.is_dir(), "who peeks changes nothing");
+            let (mut copies, found) = open(folder.path());
+            assert_eq!(found, Found::Body(b"record".to_vec()));
+            assert!(path.is_file(), "{lost} is repaired");
+            copies.write(b"later").unwrap();
+            assert_eq!(open(folder.path()).1, Found::Body(b"later".to_vec()));
+        }
     }
 }

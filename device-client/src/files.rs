@@ -11,6 +11,11 @@ const MAX_BYTES: u64 = 16 << 20;
 
 /// Reads a bounded file; none when it is not there.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, DeviceError> {
+    read_at_most(MAX_BYTES, path)
+}
+
+/// As [`read`], with a cap of its own.
+pub(crate) fn read_at_most(max_bytes: u64, path: &Path) -> Result<Option<Vec<u8>>, DeviceError> {
     let failed = |source| DeviceError::Read { path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,
@@ -18,11 +23,11 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, DeviceError> {
         Err(error) => return Err(failed(error)),
     };
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_BYTES {
+    file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > max_bytes {
         return Err(DeviceError::Malformed {
             path: path.to_owned(),
-            why: format!("it is above {MAX_BYTES} bytes"),
+            why: format!("it is above {max_bytes} bytes"),
         });
     }
     Ok(Some(bytes))

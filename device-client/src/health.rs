@@ -2,22 +2,26 @@
 //!
 //! A command is told what is on trial by its environment: `HOLDFAST_SLOT`, `HOLDFAST_RELEASE`, and for each artefact
 //! `HOLDFAST_ARTEFACT_<NAME>` with its path and `HOLDFAST_LENGTH_<NAME>` with its bytes. What it writes is kept to
-//! its last lines, for the operator. Invariant: no command outlives the deadline, nor do its children.
+//! its last lines, for the operator. Invariant: no command outlives the deadline, nor do its children, but for those that
+//! leave its process group; nothing here waits for these.
 
 use crate::clock;
 use crate::config::HealthProfile;
 use holdfast_decide::device::HealthVerdict;
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{PipeReader, Read as _};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 /// Last bytes of a command's output that are kept.
 const TAIL_BYTES: usize = 1024;
 /// How often a running command is looked at.
 const LOOK: Duration = Duration::from_millis(20);
+/// What is read of a command's output at one look: more than a pipe holds, and an end to who writes without one.
+const LOOK_BYTES_MAX: usize = 256 << 10;
+/// How long a command that was killed may take to be gone; one that a broken medium holds fast is left behind.
+const GONE_MS: u64 = 1000;
 /// Between two tries of a command that failed.
 const PAUSE_MS: u64 = 500;
 
@@ -79,6 +83,8 @@ fn one(
     let failed = |detail: String| HealthVerdict::Failed { detail };
     let Some((program, arguments)) = command.split_first() else { return Ok(()) };
     let (reader, writer) = std::io::pipe().map_err(|error| failed(format!("`{name}`: {error}")))?;
+    rustix::fs::fcntl_setfl(&reader, rustix::fs::OFlags::NONBLOCK)
+        .map_err(|error| failed(format!("`{name}`: {error}")))?;
     let started = {
         let errors = writer.try_clone().map_err(|error| failed(format!("`{name}`: {error}")))?;
         let mut command = Command::new(program);
@@ -87,19 +93,17 @@ fn one(
         command.process_group(0).spawn()
     };
     let mut child = started.map_err(|error| failed(format!("`{name}` cannot be started: {error}")))?;
-    let tail = keep_tail(reader);
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break Some(status),
-            Ok(None) if clock::boottime_ms() < deadline_ms => std::thread::sleep(LOOK),
-            Ok(None) | Err(_) => break None,
-        }
-    };
+    let mut tail = Tail { pipe: reader, kept: Vec::new() };
+    let status = ended_by(&mut child, deadline_ms, &mut tail);
     if let Some(group) = rustix::process::Pid::from_raw(child.id() as i32) {
         // Whatever it left running; none is left after an orderly end.
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
-    let _ = child.wait();
+    // Who left the group may hold the pipe for ever: its end is not waited for.
+    let status = status.or_else(|| {
+        ended_by(&mut child, clock::boottime_ms().saturating_add(GONE_MS), &mut tail);
+        None
+    });
     let words = tail.text();
     match status {
         Some(status) if status.success() => Ok(()),
@@ -123,34 +127,44 @@ fn sleep_until(at_ms: u64, deadline_ms: u64) -> bool {
     at_ms < deadline_ms
 }
 
-/// The last bytes that came through a pipe.
-struct Tail {
-    kept: Arc<Mutex<Vec<u8>>>,
-    reader: std::thread::JoinHandle<()>,
+/// How it ended, if it did before `deadline_ms`; what it writes is kept meanwhile.
+fn ended_by(child: &mut Child, deadline_ms: u64, tail: &mut Tail) -> Option<ExitStatus> {
+    loop {
+        let ended = child.try_wait();
+        // After the question: what it wrote before its end is there then.
+        tail.take();
+        match ended {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) if clock::boottime_ms() < deadline_ms => std::thread::sleep(LOOK),
+            Ok(None) | Err(_) => return None,
+        }
+    }
 }
 
-fn keep_tail(mut pipe: impl Read + Send + 'static) -> Tail {
-    let kept = Arc::new(Mutex::new(Vec::new()));
-    let mine = Arc::clone(&kept);
-    let reader = std::thread::spawn(move || {
-        let mut buffer = [0; 512];
-        while let Ok(read @ 1..) = pipe.read(&mut buffer) {
-            let mut kept = mine.lock().unwrap_or_else(PoisonError::into_inner);
-            // Unwrap safety: `read` is at most the buffer's length, `above` at most what is kept.
-            kept.extend_from_slice(&buffer[..read]);
-            let above = kept.len().saturating_sub(TAIL_BYTES);
-            kept.drain(..above);
-        }
-    });
-    Tail { kept, reader }
+/// The last bytes that came through a pipe, whose reading never waits.
+struct Tail {
+    pipe: PipeReader,
+    kept: Vec<u8>,
 }
 
 impl Tail {
-    /// What was written, as `: text`; nothing when nothing was. The writers are dead: the pipe has ended.
-    fn text(self) -> String {
-        let _ = self.reader.join();
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = String::from_utf8_lossy(&kept);
+    /// Takes what is there.
+    fn take(&mut self) {
+        let (mut buffer, mut taken) = ([0; 4096], 0);
+        while taken < LOOK_BYTES_MAX
+            && let Ok(read @ 1..) = self.pipe.read(&mut buffer)
+        {
+            taken += read;
+            // Unwrap safety: `read` is at most the buffer's length, `above` at most what is kept.
+            self.kept.extend_from_slice(&buffer[..read]);
+            let above = self.kept.len().saturating_sub(TAIL_BYTES);
+            self.kept.drain(..above);
+        }
+    }
+
+    /// What was written, as `: text`; nothing when nothing was.
+    fn text(&self) -> String {
+        let text = String::from_utf8_lossy(&self.kept);
         if text.trim().is_empty() { String::new() } else { format!(": {}", text.trim()) }
     }
 }
@@ -204,6 +218,25 @@ mod tests {
         // The machine's own deadline counts as well.
         let machine_first = run(&profile("sleep 1000"), &BTreeMap::new(), clock::boottime_ms() + 200);
         assert!(matches!(machine_first, HealthVerdict::TimedOut { .. }));
+    }
+
+    #[test]
+    fn a_child_that_left_the_group_and_holds_the_output_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid = folder.path().join("pid");
+        // It writes its id when it is out of the group, so that the kill of the group does not reach it.
+        let daemon = format!("echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000", pid.display());
+        for (end, passes) in [("exit 0", true), ("echo no good; exit 1", false), ("sleep 1000", false)] {
+            let _ = std::fs::remove_file(&pid);
+            let wait = format!("while ! test -e {}; do sleep 0.01; done", pid.display());
+            let script = format!("setsid sh -c '{daemon}' & {wait}; {end}");
+            let slow = HealthProfile { deadline_s: 5, ..profile(&script) };
+            let verdict = crate::testing::in_time(move || verdict(&slow));
+            let sleeper = std::fs::read_to_string(&pid).unwrap();
+            let killed = Command::new("kill").args(["-9", sleeper.trim()]).status().unwrap();
+            assert!(killed.success(), "the child had left the group and lived");
+            assert_eq!(verdict == HealthVerdict::Passed, passes, "{end}: {verdict:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Exit status: 0 done, 1 failed, 2 wrong usage, 3 pending (an operator must approve), 4 refused by the service,
 //! 5 the device shall reboot, 6 `run --once` waits (for the service, or with an update under way).
 
+mod aside;
 mod boot;
 mod checkin;
 mod clock;

@@ -27,7 +27,7 @@ pub(crate) fn show(config: &Config) -> Result<(), DeviceError> {
 }
 
 fn update(config: &Config) -> Result<Value, DeviceError> {
-    let saved = journal::peek(&config.state("journal"))?;
+    let saved = journal::peek(&config.state("journal"));
     let booted = boot::facts(config).ok();
     let mut update = json!({
         "slot": booted.as_ref().map(|facts| facts.slot.as_str()),
@@ -41,7 +41,7 @@ fn update(config: &Config) -> Result<Value, DeviceError> {
     });
     if let (Saved::Nothing, Some(facts)) = (&saved, &booted) {
         // What the line put there, by the slot's own install record.
-        let record = installer::open(config)?.record(facts.slot)?;
+        let record = installer::open(config)?.record(facts.slot);
         update["release"] = json!(record.map(|record| record.release.to_string()));
         update["quarantine"] = json!([]);
     }

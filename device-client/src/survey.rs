@@ -9,6 +9,7 @@ use holdfast_proto::Digest;
 use holdfast_proto::manifest::{Artefact, Manifest};
 use holdfast_trust::Verified;
 use holdfast_trust::tuf::release::DeltaPlan;
+use std::os::unix::fs::MetadataExt as _;
 
 /// Surveys a release for a slot; `offered` looks up the signed delta from a base to an artefact.
 ///
@@ -68,7 +69,28 @@ fn one(
 fn holds(installer: &dyn Installer, artefact: &Artefact, slot: Slot) -> Result<bool, DeviceError> {
     let Some(mut file) = installer.open(slot, &artefact.name)? else { return Ok(false) };
     let failed = |source| DeviceError::Read { path: artefact.name.clone().into(), source };
+    // A file with a second name may be the other slot's: it is written anew.
+    let found = file.metadata().map_err(failed)?;
+    if found.is_file() && found.nlink() > 1 {
+        return Ok(false);
+    }
     Ok(hash_prefix(&mut file, artefact.length).map_err(failed)? == artefact.sha256)
+}
+
+/// The slot's content is about to go: its record first, then what the release under way has no use for. Its room was
+/// counted as free.
+///
+/// # Errors
+/// When something stays.
+pub(crate) fn clear(
+    installer: &dyn Installer,
+    slot: Slot,
+    manifest: Option<&Manifest>,
+) -> Result<(), DeviceError> {
+    installer.drop_record(slot)?;
+    let Some(manifest) = manifest else { return Ok(()) };
+    let names: Vec<&str> = manifest.artefacts.iter().map(|artefact| artefact.name.as_str()).collect();
+    installer.clear(slot, &names)
 }
 
 /// Reads every artefact back from the medium; if all are right, the slot gets its install record.
@@ -106,4 +128,76 @@ pub(crate) fn in_words(error: &dyn std::error::Error) -> String {
         cause = source.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::testing::{SmallDisk, digest};
+    use std::io::Write as _;
+    use std::path::Path;
+
+    /// The installer `file` on a disk of its own, and a release of one artefact.
+    fn world(folder: &Path, artefact: &[u8]) -> (Box<dyn Installer>, Manifest) {
+        let path = folder.join("device.toml");
+        let text = "serial = \"S\"\nmodel = \"m\"\nstate_dir = \"state\"\nblob = \"blob\"\nkeystore = \"file\"\n\
+                    [slots]\ninstaller = \"file\"\nfolder = \"disk/app\"\n";
+        crate::files::write(&path, text.as_bytes()).unwrap();
+        std::fs::create_dir_all(folder.join("disk/app")).unwrap();
+        let manifest = serde_json::from_value(serde_json::json!({
+            "schema": 1, "release": "2", "version": "2", "hardware": ["m"], "kind": "firmware", "security_counter": 1,
+            "artefacts": [{
+                "name": "rootfs",
+                "length": artefact.len(),
+                "sha256": digest(artefact),
+                "block_root": digest(artefact),
+            }],
+        }));
+        (installer::open(&Config::read(&path).unwrap()).unwrap(), manifest.unwrap())
+    }
+
+    fn survey(installer: &dyn Installer, manifest: &Manifest) -> Survey {
+        run(installer, manifest, Slot::B, &mut |_, _| None).unwrap()
+    }
+
+    #[test]
+    fn the_room_that_a_survey_tells_is_there_once_the_version_is_cleared() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("disk")).unwrap();
+        let _disk = SmallDisk::mount(&folder.path().join("disk"), "4m");
+        let image = vec![7; 3 << 20];
+        let (installer, manifest) = world(folder.path(), &image);
+        let write = |name: &str, bytes: &[u8]| {
+            installer.open_for_writing(Slot::B, name).and_then(|mut file| {
+                let failed = |source| DeviceError::Write { path: name.into(), source };
+                file.write_all(bytes).map_err(failed)
+            })
+        };
+        write("old", &image).unwrap();
+        let told = survey(installer.as_ref(), &manifest).free_bytes.unwrap();
+        assert!(told >= image.len() as u64, "{told}: what is foreign counts as free");
+        assert!(write("rootfs", &image).is_err(), "and is not yet");
+        clear(installer.as_ref(), Slot::B, Some(&manifest)).unwrap();
+        write("rootfs", &image).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_the_other_version_shares_is_not_present_and_a_fifo_stops_no_survey() {
+        let folder = tempfile::tempdir().unwrap();
+        let (installer, manifest) = world(folder.path(), b"image");
+        installer.open_for_writing(Slot::B, "rootfs").unwrap().write_all(b"image").unwrap();
+        assert!(survey(installer.as_ref(), &manifest).artefacts[0].present);
+        let version = |slot: &str| folder.path().join("disk/app").join(slot);
+        std::fs::create_dir(version("a")).unwrap();
+        std::fs::hard_link(version("b").join("rootfs"), version("a").join("rootfs")).unwrap();
+        for slot in ["a", "b"] {
+            let made = std::process::Command::new("mkfifo").arg(version(slot).join("fifo")).status().unwrap();
+            assert!(made.success());
+            std::fs::create_dir(version(slot).join("folder")).unwrap();
+        }
+        let found = survey(installer.as_ref(), &manifest);
+        assert!(!found.artefacts[0].present);
+        assert_eq!(found.artefacts[0].base, Some(digest(b"image")));
+    }
 }

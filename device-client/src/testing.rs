@@ -16,6 +16,13 @@ pub(crate) fn digest(bytes: &[u8]) -> Digest {
     Digest(sha2::Sha256::digest(bytes).into())
 }
 
+/// Fails where `act` waits for ever, so that the test does not.
+pub(crate) fn in_time<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(act()));
+    receiver.recv_timeout(std::time::Duration::from_mins(1)).expect("it ends well, and in time")
+}
+
 /// How the server fails.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Faults {
@@ -43,24 +50,9 @@ struct Shared {
 
 impl BlobServer {
     pub(crate) fn start() -> Self {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let root = made.cert.der().to_vec();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config =
-            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config =
-            config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
-        let (config, shared) = (Arc::new(config), Arc::new(Shared::default()));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared::default());
         let accepting = Arc::clone(&shared);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (config, shared) = (Arc::clone(&config), Arc::clone(&accepting));
-                std::thread::spawn(move || serve(stream, config, &shared));
-            }
-        });
+        let (port, root) = listen(move |stream| serve(stream, &accepting));
         Self { port, root, shared }
     }
 
@@ -91,9 +83,68 @@ impl BlobServer {
     }
 }
 
-fn serve(stream: TcpStream, config: Arc<ServerConfig>, shared: &Shared) {
-    let Ok(connection) = ServerConnection::new(config) else { return };
-    let mut stream = BufReader::new(StreamOwned::new(connection, stream));
+/// The server's side of one connection.
+pub(crate) type Served = StreamOwned<ServerConnection, TcpStream>;
+
+/// Serves every connection on localhost in a thread of its own; the port, and the root of its certificate.
+pub(crate) fn listen(serve: impl Fn(Served) + Send + Sync + 'static) -> (u16, Vec<u8>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let root = made.cert.der().to_vec();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    let (config, serve) = (Arc::new(config), Arc::new(serve));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (config, serve) = (Arc::clone(&config), Arc::clone(&serve));
+            std::thread::spawn(move || {
+                if let Ok(connection) = ServerConnection::new(config) {
+                    serve(StreamOwned::new(connection, stream));
+                }
+            });
+        }
+    });
+    (port, root)
+}
+
+/// A service that gives every request body to `answer` and sends back what that says, as JSON.
+pub(crate) fn answering(answer: impl Fn(&[u8]) -> String + Send + Sync + 'static) -> Service {
+    let (port, root) = listen(move |stream| {
+        let mut stream = BufReader::new(stream);
+        while let Some(body) = request_body(&mut stream) {
+            let json = answer(&body);
+            let head = format!("HTTP/1.1 200 X\r\ncontent-length: {}\r\n\r\n{json}", json.len());
+            let out = stream.get_mut();
+            if out.write_all(head.as_bytes()).and_then(|()| out.flush()).is_err() {
+                return;
+            }
+        }
+    });
+    Service::anonymous(&Site::of_test(port, root)).unwrap()
+}
+
+fn request_body(stream: &mut impl std::io::BufRead) -> Option<Vec<u8>> {
+    let mut length = 0;
+    loop {
+        let mut header = String::new();
+        stream.read_line(&mut header).ok().filter(|read| *read > 0)?;
+        if header.trim().is_empty() {
+            break;
+        }
+        if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).ok()?;
+    Some(body)
+}
+
+fn serve(stream: Served, shared: &Shared) {
+    let mut stream = BufReader::new(stream);
     while let Some((digest, range)) = request(&mut stream) {
         let faults = *shared.faults.lock().unwrap();
         let found = shared.blobs.lock().unwrap().get(&digest).cloned();

@@ -11,6 +11,7 @@ use crate::journal::Reserve;
 use crate::net::{Service, Site, is_certificate_refusal};
 use holdfast_proto::Bytes;
 use holdfast_proto::blob::DeviceBlob;
+use holdfast_trust::tuf::limits::COPY_MAX_BYTES;
 use holdfast_trust::tuf::store::{CopyName, DurableTrust, Medium, TrustState};
 use holdfast_trust::tuf::{Source, SourceError, TufError, install_provider};
 use std::path::{Path, PathBuf};
@@ -36,7 +37,7 @@ fn path(folder: &Path, copy: CopyName) -> PathBuf {
 
 /// One that is there and cannot be read is not "nothing": torn, to be repaired from the other.
 fn read(folder: &Path, copy: CopyName) -> Option<Vec<u8>> {
-    files::read(&path(folder, copy)).unwrap_or(Some(Vec::new()))
+    files::read_at_most(COPY_MAX_BYTES as u64, &path(folder, copy)).unwrap_or(Some(Vec::new()))
 }
 
 /// The same files for a command that runs beside the agent: what is torn is left to the agent.
@@ -188,5 +189,21 @@ impl Source for Repository<'_> {
 
     fn target(&mut self, path: &str, max_bytes: u64) -> Result<Option<Vec<u8>>, SourceError> {
         self.get(&format!("/v1/tuf/targets/{path}"), max_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_read_whole_as_long_as_it_may_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let copy = vec![b'x'; COPY_MAX_BYTES];
+        files::write(&path(folder.path(), CopyName::A), &copy).unwrap();
+        assert_eq!(read(folder.path(), CopyName::A).map(|bytes| bytes.len()), Some(COPY_MAX_BYTES));
+        // One byte more is no copy: torn, not missing.
+        files::write(&path(folder.path(), CopyName::A), &[&copy[..], b"x"].concat()).unwrap();
+        assert_eq!(read(folder.path(), CopyName::A), Some(Vec::new()));
     }
 }

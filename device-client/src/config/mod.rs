@@ -87,6 +87,9 @@ impl Config {
             (Some(Slots::AbSlot { a, b }), _) if a.is_empty() || !a.keys().eq(b.keys()) => {
                 "[slots] a and b name the same artefacts, at least one"
             }
+            (Some(Slots::AbSlot { a, b }), _) if names_a_place_twice(a, b) => {
+                "[slots] a and b name one place twice: an update would write over what runs; give each its own"
+            }
             (Some(Slots::AbSlot { .. }), None) => "the installer ab_slot needs a section [boot]",
             (Some(Slots::File { .. }), Some(_)) => "the installer file swaps a symlink: it takes no [boot]",
             (None, Some(_)) => "[boot] without [slots] boots nothing",
@@ -95,6 +98,7 @@ impl Config {
         if !wrong.is_empty() {
             return Err(wrong.to_owned());
         }
+        self.update.check()?;
         match self.health.iter().find(|(_, profile)| profile.commands.iter().any(Vec::is_empty)) {
             Some((name, _)) => Err(format!("[health.{name}] holds an empty command")),
             None => Ok(()),
@@ -118,6 +122,14 @@ impl Config {
     pub(crate) fn state(&self, name: &str) -> PathBuf {
         self.state_dir.join(name)
     }
+}
+
+/// By their paths; the installer holds the places themselves against each other.
+fn names_a_place_twice(a: &BTreeMap<String, PathBuf>, b: &BTreeMap<String, PathBuf>) -> bool {
+    let mut paths: Vec<&PathBuf> = a.values().chain(b.values()).collect();
+    paths.sort_unstable();
+    // Unwrap safety: windows of two.
+    paths.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 #[cfg(test)]

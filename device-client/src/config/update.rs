@@ -105,6 +105,19 @@ impl Default for Update {
 }
 
 impl Update {
+    /// What a device cannot live with: polls without a pause, trials that end before they began.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let numbers = [
+            ("poll_min_s", self.poll_min_s),
+            ("trial_boots", self.trial_boots.into()),
+            ("trial_s", self.trial_s),
+        ];
+        match numbers.iter().find(|(_, number)| *number == 0) {
+            Some((name, _)) => Err(format!("[update] {name} = 0: give at least 1, or leave it out")),
+            None => Ok(()),
+        }
+    }
+
     /// The machine's policy.
     pub(crate) fn policy(&self, activation: Activation, hardware: &str, jitter_seed: u64) -> Policy {
         let within_ms = self.contact_within_s.saturating_mul(1000);

@@ -142,6 +142,9 @@ impl Agent {
                 }
                 if let Some(event) = self.carry_out(effect)? {
                     let now = self.now();
+                    if self.checkin.take_contact() {
+                        self.machine.handle(Event::Contacted, now);
+                    }
                     self.machine.handle(event, now);
                 }
             }
@@ -202,7 +205,9 @@ impl Agent {
             Effect::RecoverIdentity => self.recover(),
             Effect::Survey { manifest, target } => self.survey(&manifest, target),
             Effect::MarkSlotBad { slot } => {
-                let ended = self.boot.mark_bad(slot).and_then(|()| self.installer.drop_record(slot));
+                let manifest = self.machine.record().state.job().map(|job| &job.manifest);
+                let ended = self.boot.mark_bad(slot);
+                let ended = ended.and_then(|()| survey::clear(self.installer.as_ref(), slot, manifest));
                 ended.map_or_else(
                     |e| Event::SlotNotMarkedBad { detail: in_words(&e) },
                     |()| Event::SlotMarkedBad,
@@ -248,10 +253,10 @@ impl Agent {
 /// How this start found the device.
 fn booted(boot: &dyn BootLoader, installer: &dyn Installer) -> Result<Booted, DeviceError> {
     let facts = boot.facts()?;
-    let installed = |slot| installer.record(slot).map(|record| record.map(|record| record.installed()));
+    let installed = |slot| installer.record(slot).map(|record| record.installed());
     Ok(Booted {
-        running: installed(facts.slot)?,
-        other: installed(facts.slot.other())?,
+        running: installed(facts.slot),
+        other: installed(facts.slot.other()),
         boot_id: facts.boot_id,
         slot: facts.slot,
         on_trial: facts.on_trial,

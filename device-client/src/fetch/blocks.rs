@@ -1,12 +1,12 @@
 //! A blob as a stream of verified blocks: each 256 KiB is held against the signed list before a byte of it is given
 //! out, and a broken connection costs the block that was under way.
 
-use crate::error::DeviceError;
 use crate::net::{Service, retry_after_ms};
+use crate::survey::in_words;
 use holdfast_decide::device::FetchFailure;
 use holdfast_delta::{BLOCK_LEN, BlockList};
 use holdfast_proto::Digest;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 /// One blob under way.
 pub(super) struct Blocks<'a> {
@@ -39,7 +39,7 @@ impl<'a> Blocks<'a> {
         let expected = length.div_ceil(BLOCK_LEN).saturating_mul(32);
         let mut bytes = Vec::new();
         let read = body.by_ref().take(expected.saturating_add(1)).read_to_end(&mut bytes);
-        read.map_err(|_| FetchFailure::Offline { retry_after_ms: None })?;
+        read.map_err(|error| offline(&error))?;
         let list = BlockList::parse(&bytes, length, holdfast_delta::Digest(root.0));
         let list = list.map_err(|error| FetchFailure::DigestMismatch { detail: error.to_string() })?;
         Ok(Self {
@@ -93,8 +93,7 @@ impl<'a> Blocks<'a> {
         if self.body.is_none() || self.next >= self.asked_to {
             self.request()?;
         }
-        let offline = || FetchFailure::Offline { retry_after_ms: None };
-        let body = self.body.as_mut().ok_or_else(offline)?;
+        let body = self.body.as_mut().ok_or(FetchFailure::Offline { retry_after_ms: None })?;
         self.block.resize(length, 0);
         let mut filled = 0;
         while filled < length {
@@ -104,10 +103,10 @@ impl<'a> Blocks<'a> {
                     filled += read;
                     self.received += read as u64;
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Ok(_) | Err(_) => {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                ended => {
                     (self.body, self.block) = (None, Vec::new());
-                    return Err(offline());
+                    return Err(offline(&ended.err().unwrap_or(ErrorKind::UnexpectedEof.into())));
                 }
             }
         }
@@ -165,8 +164,7 @@ fn get(
     let path = format!("/v1/blob/sha256/{digest}");
     let range_header =
         range.map(|(start, end)| ("range", format!("bytes={start}-{}", end.saturating_sub(1))));
-    let answer =
-        service.stream("GET", &path, range_header.as_slice(), &[]).map_err(|error| offline(&error))?;
+    let answer = service.blob(&path, range_header.as_slice()).map_err(|error| offline(&error))?;
     let status = answer.status().as_u16();
     let wait = retry_after_ms(answer.headers());
     let mut body = answer.into_body().into_reader();
@@ -185,7 +183,7 @@ fn get(
     }
 }
 
-fn offline(error: &DeviceError) -> FetchFailure {
-    eprintln!("holdfast-device: {error}");
+fn offline(error: &dyn std::error::Error) -> FetchFailure {
+    eprintln!("holdfast-device: {}", in_words(error));
     FetchFailure::Offline { retry_after_ms: None }
 }

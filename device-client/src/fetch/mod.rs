@@ -27,7 +27,8 @@ pub(crate) struct Fetch<'a> {
     pub(crate) meter: &'a mut Meter,
     /// The slot that is written.
     pub(crate) target: Slot,
-    /// Stop at this instant of CLOCK_BOOTTIME.
+    /// Stop at this instant of CLOCK_BOOTTIME, later by what it took to find where to go on; one block or frame is
+    /// brought in every case.
     pub(crate) until_ms: u64,
     /// The time of day as far as it is known, for the budget.
     pub(crate) now: i64,
@@ -59,15 +60,16 @@ impl Fetch<'_> {
     }
 
     fn full_within(&mut self, artefact: &Artefact, bytes: &mut u64) -> Result<FetchEnd, FetchFailure> {
+        let slice = Slice::until(self.until_ms);
         self.ask(artefact.length)?;
         let mut blocks = Blocks::open(self.service, artefact.sha256, artefact.length, artefact.block_root)?;
         let mut out = self.open_target(&artefact.name)?;
         let have = blocks.list().verified_prefix(&mut out).map_err(|error| storage(&error))?;
         blocks.seek(have * BLOCK_LEN);
         out.seek(SeekFrom::Start(have * BLOCK_LEN)).map_err(|error| storage(&error))?;
-        let began = clock::boottime_ms();
-        for _ in have..blocks.list().count() {
-            if clock::boottime_ms() >= self.until_ms {
+        let (began, until_ms) = slice.begin();
+        for index in have..blocks.list().count() {
+            if index > have && clock::boottime_ms() >= until_ms {
                 *bytes = blocks.received();
                 return Ok(FetchEnd::Yielded);
             }
@@ -90,9 +92,10 @@ impl Fetch<'_> {
         ram_bytes: u64,
         bytes: &mut u64,
     ) -> Result<FetchEnd, FetchFailure> {
+        let slice = Slice::until(self.until_ms);
         self.ask(plan.length)?;
         let mut patch = Blocks::open(self.service, plan.patch_sha256, plan.length, plan.custom.block_root)?;
-        let ended = self.apply(artefact, plan, ram_bytes, &mut patch);
+        let ended = self.apply(artefact, plan, ram_bytes, &mut patch, slice);
         *bytes = patch.received();
         ended.map_err(|error| match patch.take_failure() {
             Some(failure) => failure,
@@ -106,6 +109,7 @@ impl Fetch<'_> {
         plan: &DeltaPlan,
         ram_bytes: u64,
         patch: &mut Blocks<'_>,
+        slice: Slice,
     ) -> Result<FetchEnd, DeltaError> {
         let expected = Expected {
             base_sha256: Some(holdfast_delta::Digest(plan.custom.base.0)),
@@ -129,9 +133,9 @@ impl Fetch<'_> {
             .map_err(|e| lost("write the output", Some(e)))?;
         let from = applier.progress(&mut out)?;
         patch.seek(from.patch_offset);
-        let (began, count) = (clock::boottime_ms(), applier.header().frame_count);
-        for index in from.next_frame..count {
-            if clock::boottime_ms() >= self.until_ms {
+        let (began, until_ms) = slice.begin();
+        for index in from.next_frame..applier.header().frame_count {
+            if index > from.next_frame && clock::boottime_ms() >= until_ms {
                 return Ok(FetchEnd::Yielded);
             }
             applier.apply_frame(index, patch, &mut base, &mut out)?;
@@ -156,6 +160,23 @@ impl Fetch<'_> {
             DeviceError::Write { source, .. } => storage(&source),
             other => FetchFailure::Storage { detail: other.to_string() },
         })
+    }
+}
+
+/// The time that a fetch may take, whatever preparing it takes: a slow medium that is read from its beginning each time
+/// must not eat the time for every block.
+#[derive(Debug, Clone, Copy)]
+struct Slice(u64);
+
+impl Slice {
+    fn until(until_ms: u64) -> Self {
+        Self(until_ms.saturating_sub(clock::boottime_ms()))
+    }
+
+    /// Now and its end.
+    fn begin(self) -> (u64, u64) {
+        let now_ms = clock::boottime_ms();
+        (now_ms, now_ms.saturating_add(self.0))
     }
 }
 

@@ -155,15 +155,48 @@ fn a_delta_resumes_where_the_medium_is_good_whatever_a_kill_left_there() {
 }
 
 #[test]
-fn a_fetch_yields_at_its_instant_and_goes_on_later() {
+fn a_fetch_whose_time_is_over_before_it_began_still_gets_on_by_a_block_or_a_frame_each_time() {
     let world = World::small();
-    assert_eq!(world.fetch(0, |fetch| fetch.full(&world.artefact)).end, FetchEnd::Yielded);
-    let plan = world.plan(Codec::Bsdiff, |_| {});
-    assert_eq!(
-        world.fetch(0, |fetch| fetch.by_plan(&world.artefact, &plan, RAM_BYTES)).end,
-        FetchEnd::Yielded
-    );
-    assert_eq!(world.delta(&plan).end, FetchEnd::Whole);
+    let calls_to_the_end = |run: &dyn Fn(Fetch<'_>) -> Fetched| {
+        for calls in 1..1000 {
+            match world.fetch(0, run).end {
+                FetchEnd::Yielded => {}
+                FetchEnd::Whole => return calls,
+                FetchEnd::Failed(failure) => panic!("{failure:?}"),
+            }
+        }
+        panic!("it never ends")
+    };
+    let blocks = world.artefact.length.div_ceil(BLOCK_LEN);
+    assert!(blocks > 1);
+    assert_eq!(calls_to_the_end(&|fetch| fetch.full(&world.artefact)), blocks);
+    assert_eq!(world.target(), world.artefact.sha256);
+    std::fs::remove_file(world.folder.path().join("b.img")).unwrap();
+    let mut frames = 0;
+    let plan = world.plan(Codec::Bsdiff, |patch| {
+        let expected = Expected {
+            base_sha256: Some(holdfast_delta::Digest(digest(&world.old).0)),
+            output_sha256: holdfast_delta::Digest(world.artefact.sha256.0),
+            output_len: world.artefact.length,
+        };
+        let applier = Applier::open(&mut &patch[..], &expected, &Limits::default()).unwrap();
+        frames = u64::from(applier.header().frame_count);
+    });
+    assert!(frames > 1, "{frames}");
+    assert_eq!(calls_to_the_end(&|fetch| fetch.by_plan(&world.artefact, &plan, RAM_BYTES)), frames);
+    assert_eq!(world.target(), world.artefact.sha256);
+}
+
+#[test]
+fn the_time_of_a_fetch_begins_when_it_is_prepared() {
+    let slice = Slice::until(clock::boottime_ms() + 60_000);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let (now_ms, until_ms) = slice.begin();
+    assert!(until_ms - now_ms > 50_000, "what preparing took is not taken from it");
+    assert!(until_ms >= now_ms + slice.0);
+    let (now_ms, until_ms) = Slice::until(0).begin();
+    assert_eq!(now_ms, until_ms);
+    assert_eq!(Slice::until(u64::MAX).begin().1, u64::MAX);
 }
 
 #[test]

@@ -74,6 +74,11 @@ impl Installer for AbSlot {
         OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path).map_err(failed)
     }
 
+    fn clear(&self, _: Slot, _: &[&str]) -> Result<(), DeviceError> {
+        // A place holds one artefact, and there is none but for artefacts.
+        Ok(())
+    }
+
     fn trim(&self, _: Slot, _: &[(String, u64)]) -> Result<(), DeviceError> {
         // What stands behind the image in a slot is nobody's.
         Ok(())

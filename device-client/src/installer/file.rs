@@ -3,7 +3,10 @@
 use super::{Installer, Room};
 use crate::error::DeviceError;
 use holdfast_decide::device::Slot;
-use std::fs::{File, OpenOptions};
+use std::ffi::OsString;
+use std::fs::{File, FileType, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// The folder.
@@ -21,19 +24,30 @@ impl Versions {
     fn version(&self, slot: Slot) -> PathBuf {
         self.folder.join(slot.as_str())
     }
+
+    /// Whatever lies in the version's folder, with what it is; links are not followed.
+    fn entries(&self, slot: Slot) -> Result<Vec<(OsString, FileType)>, DeviceError> {
+        let folder = self.version(slot);
+        let read = || -> std::io::Result<Vec<_>> {
+            let mut entries = Vec::new();
+            for entry in std::fs::read_dir(&folder)? {
+                let entry = entry?;
+                entries.push((entry.file_name(), entry.file_type()?));
+            }
+            Ok(entries)
+        };
+        match read() {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            ended => ended.map_err(|source| DeviceError::Read { path: folder, source }),
+        }
+    }
 }
 
 impl Installer for Versions {
     fn names(&self, slot: Slot) -> Result<Vec<String>, DeviceError> {
-        let folder = self.version(slot);
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(DeviceError::Read { path: folder, source }),
-        };
-        let names = entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()));
-        let mut names: Vec<String> =
-            names.collect::<Result<_, _>>().map_err(|source| DeviceError::Read { path: folder, source })?;
+        let files = self.entries(slot)?.into_iter().filter(|(_, kind)| kind.is_file());
+        // A name that is no text is none of a manifest's.
+        let mut names: Vec<String> = files.filter_map(|(name, _)| name.into_string().ok()).collect();
         names.sort_unstable();
         Ok(names)
     }
@@ -49,10 +63,15 @@ impl Installer for Versions {
 
     fn open(&self, slot: Slot, name: &str) -> Result<Option<File>, DeviceError> {
         let Some(path) = self.path(slot, name) else { return Ok(None) };
-        match File::open(&path) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(DeviceError::Read { path, source }),
+        // Nothing but a file is an artefact: to open a FIFO is to wait for who writes into it.
+        let opened = match std::fs::symlink_metadata(&path) {
+            Ok(found) if found.is_file() => File::open(&path).map(Some),
+            Ok(_) => Ok(None),
+            Err(error) => Err(error),
+        };
+        match opened {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            ended => ended.map_err(|source| DeviceError::Read { path, source }),
         }
     }
 
@@ -61,8 +80,36 @@ impl Installer for Versions {
             self.path(slot, name).ok_or_else(|| DeviceError::unusable(format!("`{name}` is no name")))?;
         let folder = self.version(slot);
         std::fs::create_dir_all(&folder).map_err(|source| DeviceError::Write { path: folder, source })?;
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let opened = match std::fs::symlink_metadata(&path) {
+            // Behind a link may be the version that runs.
+            Ok(found) if !found.is_file() => Err(std::io::Error::other("it is no file: remove it")),
+            _ => OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path),
+        };
         opened.map_err(|source| DeviceError::Write { path, source })
+    }
+
+    fn clear(&self, slot: Slot, names: &[&str]) -> Result<(), DeviceError> {
+        for (name, _) in self.entries(slot)? {
+            let path = self.version(slot).join(&name);
+            let listed = name.to_str().is_some_and(|name| names.contains(&name));
+            let cleared = std::fs::symlink_metadata(&path).and_then(|found| {
+                if found.is_dir() {
+                    std::fs::remove_dir_all(&path)
+                } else if listed && found.is_file() && found.nlink() == 1 {
+                    Ok(())
+                } else {
+                    // A file with a second name may be the version that runs: a new one is written in its place.
+                    std::fs::remove_file(&path)
+                }
+            });
+            match cleared {
+                Err(source) if listed => return Err(DeviceError::Write { path, source }),
+                // A mount, say: where room is short, writing tells so.
+                Err(error) => eprintln!("holdfast-device: {} stays: {error}", path.display()),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
     }
 
     fn trim(&self, slot: Slot, names: &[(String, u64)]) -> Result<(), DeviceError> {

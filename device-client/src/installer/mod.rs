@@ -20,6 +20,7 @@ use holdfast_proto::Digest;
 use sha2::Digest as _;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 /// Bytes read at once when a medium is hashed.
@@ -53,6 +54,10 @@ pub(crate) trait Installer {
     /// For reading and writing; made if it can be.
     fn open_for_writing(&self, slot: Slot, name: &str) -> Result<File, DeviceError>;
 
+    /// Removes what the manifest of these names does not list, where things can lie about: the slot is about to be
+    /// written, and its room was counted with all of that.
+    fn clear(&self, slot: Slot, names: &[&str]) -> Result<(), DeviceError>;
+
     /// Cuts off what stands behind the artefact, where the place can end there, and removes what the manifest of
     /// these names does not list.
     fn trim(&self, slot: Slot, names: &[(String, u64)]) -> Result<(), DeviceError>;
@@ -64,7 +69,7 @@ pub(crate) trait Installer {
     fn records(&self) -> &Path;
 
     /// What the slot holds, by its install record.
-    fn record(&self, slot: Slot) -> Result<Option<SlotRecord>, DeviceError> {
+    fn record(&self, slot: Slot) -> Option<SlotRecord> {
         record::read(self.records(), slot)
     }
 
@@ -86,10 +91,37 @@ pub(crate) trait Installer {
 pub(crate) fn open(config: &Config) -> Result<Box<dyn Installer>, DeviceError> {
     let records = config.state("slots");
     match &config.slots {
-        Some(Slots::AbSlot { a, b }) => Ok(Box::new(AbSlot::new(a.clone(), b.clone(), records))),
-        Some(Slots::File { folder }) => Ok(Box::new(Versions::new(folder.clone(), records))),
+        Some(Slots::AbSlot { a, b }) => {
+            apart(a.values().chain(b.values()).cloned())?;
+            Ok(Box::new(AbSlot::new(a.clone(), b.clone(), records)))
+        }
+        Some(Slots::File { folder }) => {
+            apart([Slot::A, Slot::B].into_iter().map(|slot| folder.join(slot.as_str())))?;
+            Ok(Box::new(Versions::new(folder.clone(), records)))
+        }
         None => Err(DeviceError::unusable("the configuration has no [slots]: this device is not updated")),
     }
+}
+
+/// Refuses two places that are one, whatever they are called: to write the one would be to write over what runs.
+fn apart(places: impl Iterator<Item = PathBuf>) -> Result<(), DeviceError> {
+    let mut seen: Vec<((bool, u64, u64), PathBuf)> = Vec::new();
+    for place in places {
+        // What is not there yet is nobody's.
+        let Ok(found) = std::fs::metadata(&place) else { continue };
+        let of_device = found.file_type().is_block_device();
+        // A device may have several nodes: its number tells.
+        let it = if of_device { (true, found.rdev(), 0) } else { (false, found.dev(), found.ino()) };
+        if let Some((_, other)) = seen.iter().find(|(other, _)| *other == it) {
+            return Err(DeviceError::unusable(format!(
+                "[slots] {} and {} are the same place: an update would write over what runs; give each its own",
+                other.display(),
+                place.display()
+            )));
+        }
+        seen.push((it, place));
+    }
+    Ok(())
 }
 
 /// Bytes that a release may take there, what this slot holds already included.
@@ -103,7 +135,6 @@ pub(crate) fn free_bytes(installer: &dyn Installer, target: Slot) -> Result<Opti
     let mut free = system.f_bavail.saturating_mul(system.f_frsize);
     for name in installer.names(target)? {
         if let Some(file) = installer.open(target, &name)? {
-            use std::os::unix::fs::MetadataExt as _;
             free = free.saturating_add(file.metadata().map_or(0, |metadata| metadata.blocks() * 512));
         }
     }

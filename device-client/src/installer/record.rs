@@ -1,7 +1,9 @@
 //! The install record of a slot: what was written there and read back whole.
 
+use crate::aside;
 use crate::error::DeviceError;
 use crate::files;
+use crate::survey::in_words;
 use holdfast_decide::device::{Installed, Slot};
 use holdfast_proto::manifest::Manifest;
 use holdfast_proto::{Digest, ReleaseName};
@@ -55,20 +57,23 @@ fn path(folder: &Path, slot: Slot) -> PathBuf {
     folder.join(format!("{}.json", slot.as_str()))
 }
 
-/// A record that cannot be read is none: then nothing is said of the slot.
-pub(super) fn read(folder: &Path, slot: Slot) -> Result<Option<SlotRecord>, DeviceError> {
-    match files::read_json(&path(folder, slot)) {
-        Err(DeviceError::Malformed { .. }) => Ok(None),
-        other => other,
-    }
+/// A record that cannot be read, whatever the reason, is none: then nothing is said of the slot.
+pub(super) fn read(folder: &Path, slot: Slot) -> Option<SlotRecord> {
+    files::read_json(&path(folder, slot)).unwrap_or_else(|error| {
+        eprintln!("holdfast-device: an install record counts as absent: {}", in_words(&error));
+        None
+    })
 }
 
 pub(super) fn write(folder: &Path, slot: Slot, record: &SlotRecord) -> Result<(), DeviceError> {
-    files::write_json(&path(folder, slot), record)
+    let path = path(folder, slot);
+    aside::clear(&path);
+    files::write_json(&path, record)
 }
 
 pub(super) fn remove(folder: &Path, slot: Slot) -> Result<(), DeviceError> {
     let path = path(folder, slot);
+    aside::clear(&path);
     let removed = match std::fs::remove_file(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => Err(error),

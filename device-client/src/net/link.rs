@@ -1,5 +1,7 @@
 //! One TLS connection under ureq: opened by hand and given to it, or dialled when it asks.
 
+use super::pace::{Limits, Paced, Patience};
+use crate::clock;
 use crate::error::DeviceError;
 use holdfast_proto::enroll::EXPORTER_LABEL;
 use rustls::pki_types::ServerName;
@@ -14,7 +16,6 @@ use ureq::unversioned::transport::{
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-const IO_TIMEOUT: Duration = Duration::from_mins(2);
 const BUFFER_BYTES: usize = 16 << 10;
 
 /// Where, and under which TLS configuration.
@@ -23,6 +24,9 @@ pub(super) struct Target {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) tls: Arc<ClientConfig>,
+    pub(super) limits: Limits,
+    /// With what is being answered; one request at a time.
+    pub(super) patience: Arc<Patience>,
 }
 
 impl fmt::Debug for Target {
@@ -40,8 +44,14 @@ impl Target {
         let mut last = None;
         let addresses =
             (self.host.as_str(), self.port).to_socket_addrs().map_err(|error| failed(error.into()))?;
+        let until_ms = clock::boottime_ms().saturating_add(self.limits.handshake_ms);
         for address in addresses {
-            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            let left = Duration::from_millis(until_ms.saturating_sub(clock::boottime_ms()));
+            // However many addresses a name has, they share the time.
+            if left.is_zero() {
+                break;
+            }
+            match TcpStream::connect_timeout(&address, left.min(CONNECT_TIMEOUT)) {
                 Ok(stream) => return self.handshake(stream).map_err(failed),
                 Err(error) => last = Some(error),
             }
@@ -49,14 +59,13 @@ impl Target {
         Err(failed(last.map_or_else(|| "the name has no address".into(), Into::into)))
     }
 
-    fn handshake(&self, stream: TcpStream) -> Result<Link, Box<dyn std::error::Error + Send + Sync>> {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(IO_TIMEOUT))?;
-        stream.set_write_timeout(Some(IO_TIMEOUT))?;
+    fn handshake(&self, socket: TcpStream) -> Result<Link, Box<dyn std::error::Error + Send + Sync>> {
+        socket.set_nodelay(true)?;
         let name = ServerName::try_from(self.host.clone())?;
         let mut connection = ClientConnection::new(Arc::clone(&self.tls), name)?;
-        let mut stream = stream;
+        let mut stream = Paced { socket, patience: Patience::new(self.limits) };
         connection.complete_io(&mut stream)?;
+        stream.patience = Arc::clone(&self.patience);
         let exporter = connection.export_keying_material([0; 32], EXPORTER_LABEL, None)?;
         let buffers = LazyBuffers::new(BUFFER_BYTES, BUFFER_BYTES);
         Ok(Link { stream: StreamOwned::new(connection, stream), buffers, exporter })
@@ -77,7 +86,7 @@ impl Target {
 
 /// One TLS connection, its handshake done.
 pub(crate) struct Link {
-    stream: StreamOwned<ClientConnection, TcpStream>,
+    stream: StreamOwned<ClientConnection, Paced>,
     buffers: LazyBuffers,
     /// RFC 9266, 32 bytes.
     pub(crate) exporter: [u8; 32],
@@ -95,6 +104,7 @@ impl Transport for Link {
     }
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
+        self.stream.sock.patience.sending(amount);
         // Unwrap safety: ureq asks for no more than it wrote into this buffer.
         self.stream.write_all(&self.buffers.output()[..amount])?;
         Ok(self.stream.flush()?)
@@ -103,12 +113,13 @@ impl Transport for Link {
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
         let amount = self.stream.read(self.buffers.input_append_buf())?;
         self.buffers.input_appended(amount);
+        self.stream.sock.patience.received(amount);
         Ok(amount > 0)
     }
 
     /// Open means: nothing to read, since nothing was asked.
     fn is_open(&mut self) -> bool {
-        let socket = &self.stream.sock;
+        let socket = &self.stream.sock.socket;
         if socket.set_nonblocking(true).is_err() {
             return false;
         }

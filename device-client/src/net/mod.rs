@@ -4,6 +4,7 @@
 //! first ([`Service::connect`]), so that its exporter can be read before anything is sent.
 
 mod link;
+mod pace;
 mod tls;
 
 pub(crate) use link::Link;
@@ -18,6 +19,7 @@ use holdfast_proto::Bytes;
 use holdfast_proto::blob::DeviceBlob;
 use holdfast_proto::problem::Problem;
 use link::{Dialer, Prepared, Target};
+use pace::{Kind, Limits, Patience};
 use rustls::ClientConfig;
 use rustls::client::WantsClientCert;
 use rustls::pki_types::CertificateDer;
@@ -133,9 +135,24 @@ impl Service {
             rustls::ConfigBuilder<ClientConfig, WantsClientCert>,
         ) -> Result<ClientConfig, DeviceError>,
     ) -> Result<Self, DeviceError> {
-        let (url, host) = (site.url.clone(), site.host.clone());
-        let target = Arc::new(Target { url, host, port: site.port, tls: Arc::new(finish(builder)?) });
-        Ok(Self { target, agent: OnceLock::new() })
+        let limits = Limits::default();
+        let target = Target {
+            url: site.url.clone(),
+            host: site.host.clone(),
+            port: site.port,
+            tls: Arc::new(finish(builder)?),
+            limits,
+            patience: Patience::new(limits),
+        };
+        Ok(Self { target: Arc::new(target), agent: OnceLock::new() })
+    }
+
+    /// With less patience.
+    #[cfg(test)]
+    fn within(mut self, limits: Limits) -> Self {
+        let target = Arc::get_mut(&mut self.target).unwrap();
+        (target.limits, target.patience) = (limits, Patience::new(limits));
+        self
     }
 
     /// Opens one connection and finishes its handshake.
@@ -152,6 +169,7 @@ impl Service {
         headers: &[(&str, String)],
         body: &[u8],
     ) -> Result<Answer, DeviceError> {
+        self.target.patience.begin(Kind::Answer);
         let agent = ureq::Agent::with_parts(settings(0), Prepared::new(link), DefaultResolver::default());
         self.whole(self.run(&agent, method, path, headers, body)?)
     }
@@ -167,7 +185,7 @@ impl Service {
         self.whole(self.stream(method, path, headers, body)?)
     }
 
-    /// As [`Service::ask`], with the body still to be read.
+    /// As [`Service::ask`], with the body still to be read, in the time of an answer.
     pub(crate) fn stream(
         &self,
         method: &str,
@@ -175,6 +193,24 @@ impl Service {
         headers: &[(&str, String)],
         body: &[u8],
     ) -> Result<Streaming, DeviceError> {
+        self.kept(Kind::Answer, method, path, headers, body)
+    }
+
+    /// A blob, which may take as long as it gets somewhere.
+    pub(crate) fn blob(&self, path: &str, headers: &[(&str, String)]) -> Result<Streaming, DeviceError> {
+        self.kept(Kind::Blob, "GET", path, headers, &[])
+    }
+
+    /// Over the connection that is kept.
+    fn kept(
+        &self,
+        kind: Kind,
+        method: &str,
+        path: &str,
+        headers: &[(&str, String)],
+        body: &[u8],
+    ) -> Result<Streaming, DeviceError> {
+        self.target.patience.begin(kind);
         let dialer = || Dialer(Arc::clone(&self.target));
         let agent = self
             .agent
@@ -270,3 +306,6 @@ pub(crate) fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
     let seconds: u64 = headers.get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
     Some(seconds.saturating_mul(1000))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! Against servers that give a byte now and then: every wait ends, and as an error of the network.
+
+use super::*;
+use crate::checkin;
+use crate::survey::in_words;
+use crate::testing::{Served, in_time, listen};
+use holdfast_decide::device::CheckFailure;
+use std::io::{Read as _, Write};
+use std::time::Duration;
+
+/// Far below what the program itself grants; a socket that says nothing is not what ends these waits.
+const SHORT: Limits =
+    Limits { handshake_ms: 400, silence_ms: 60_000, answer_ms: 400, blob_ms: 400, bytes_per_s: 1024 };
+
+/// So many bytes every so often, for as long as anyone listens.
+fn drip(out: &mut dyn Write, bytes: usize) {
+    while out.write_all(&vec![b'0'; bytes]).and_then(|()| out.flush()).is_ok() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn is_given_up(error: &DeviceError) {
+    assert!(in_words(error).contains("too slow"), "{}", in_words(error));
+    assert_eq!(checkin::failure(error), CheckFailure::Offline);
+}
+
+/// A service whose answers begin well and go on in drips of so many bytes.
+fn dripping(bytes: usize) -> Service {
+    let (port, root) = listen(move |mut stream: Served| {
+        let _ = stream.read(&mut [0; 4096]);
+        if stream.write_all(b"HTTP/1.1 200 X\r\ncontent-length: 1000000\r\n\r\n").is_ok() {
+            drip(&mut stream, bytes);
+        }
+    });
+    Service::anonymous(&Site::of_test(port, root)).unwrap().within(SHORT)
+}
+
+#[test]
+fn a_handshake_in_drips_is_given_up() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // The head of a handshake record of 16 KiB.
+            let _ = stream.write_all(&[22, 3, 3, 0x40, 0]);
+            drip(&mut stream, 1);
+        }
+    });
+    let root = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.der().to_vec();
+    let service = Service::anonymous(&Site::of_test(port, root)).unwrap().within(SHORT);
+    in_time(move || {
+        is_given_up(&service.connect().unwrap_err());
+        is_given_up(&service.ask("GET", "/", &[], &[]).err().unwrap());
+    });
+}
+
+#[test]
+fn an_answer_in_drips_is_given_up_over_either_kind_of_connection() {
+    let service = dripping(1);
+    in_time(move || {
+        is_given_up(&service.ask("GET", "/", &[], &[]).err().unwrap());
+        let link = service.connect().unwrap();
+        is_given_up(&service.send(link, "POST", "/", &[], b"{}").err().unwrap());
+    });
+}
+
+#[test]
+fn a_blob_in_drips_is_given_up() {
+    let (ended, bytes) = in_time(|| {
+        let mut bytes = Vec::new();
+        let body = dripping(1).blob("/", &[]).unwrap().into_body();
+        (body.into_reader().read_to_end(&mut bytes), bytes)
+    });
+    let error = ended.unwrap_err();
+    assert!(error.to_string().contains("too slow"), "{error}");
+    assert!(bytes.len() > 1, "and not at its first pause");
+}
+
+#[test]
+fn a_blob_above_its_rate_may_take_longer_than_the_patience_with_silence() {
+    // A million bytes in drips of 5,000 take 4 s at least.
+    let service = dripping(5_000).within(Limits { blob_ms: 2_500, ..SHORT });
+    let mut bytes = Vec::new();
+    service.blob("/", &[]).unwrap().into_body().into_reader().read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes.len(), 1_000_000);
+}
+
+#[test]
+fn patience_is_new_for_every_request_over_either_kind_of_connection() {
+    let service = crate::testing::answering(|_| {
+        std::thread::sleep(Duration::from_millis(150));
+        "{}".to_owned()
+    });
+    let service =
+        service.within(Limits { handshake_ms: 2000, answer_ms: 2000, bytes_per_s: 1 << 20, ..SHORT });
+    for _ in 0..16 {
+        assert_eq!(service.ask("GET", "/", &[], &[]).unwrap().body, b"{}");
+    }
+    for _ in 0..16 {
+        let link = service.connect().unwrap();
+        assert_eq!(service.send(link, "POST", "/", &[], b"{}").unwrap().body, b"{}");
+    }
+}
