@@ -226,9 +226,6 @@ impl Machine {
     }
 
     pub(crate) fn on_check_failed(&mut self, failure: CheckFailure) {
-        if !matches!(failure, CheckFailure::Offline | CheckFailure::CertificateExpired) {
-            self.volatile.trial.contacted = true;
-        }
         self.note(Note::CheckFailed(failure.clone()));
         if failure == CheckFailure::CertificateExpired {
             self.start(Effect::RecoverIdentity, Awaited::Identity);

@@ -7,7 +7,7 @@
 
 use super::TufError;
 use super::assignment::{self, Assignment};
-use super::limits::STORED_FILES_MAX_BYTES;
+use super::limits::{COPY_MAX_BYTES, STORED_FILES_MAX_BYTES};
 use super::step::{Source, SourceError, Store};
 use super::time::{self, DeviceClock, SignedTime, WallClock};
 use super::trusted::Trusted;
@@ -22,8 +22,6 @@ use std::collections::BTreeMap;
 const MAGIC: &[u8; 8] = b"HFTRUST1";
 const FIELDS_BYTES: usize = 8 + 8 + 4;
 const HEAD_BYTES: usize = FIELDS_BYTES + 32;
-/// A copy above this is no copy of ours: the files in base64, and room for the rest.
-const COPY_MAX_BYTES: usize = 2 * STORED_FILES_MAX_BYTES + (8 << 20);
 /// Files that are the floors of the next walk; delegated roles are only spared a download.
 const TOP_LEVEL: [&str; 4] = ["root.json", "timestamp.json", "snapshot.json", "targets.json"];
 
@@ -201,6 +199,10 @@ impl<M: Medium> DurableTrust<M> {
         }
         let sequence = self.sequences[0].max(self.sequences[1]) + 1;
         let bytes = encode(sequence, &next)?;
+        if bytes.len() > COPY_MAX_BYTES {
+            // Written, it would be taken for torn at the next start.
+            return Err(malformed("trust state", "a copy of it would be too long to be read again"));
+        }
         let mut copies = [(self.sequences[0], CopyName::A), (self.sequences[1], CopyName::B)];
         // The older first: what a power cut tears is never the only newest.
         copies.sort_unstable();

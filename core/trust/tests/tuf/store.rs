@@ -2,7 +2,7 @@
 
 use crate::support::fleet::{Device, Fleet, believed};
 use crate::support::{Flash, Repo, pairs};
-use holdfast_trust::tuf::limits::STORED_FILES_MAX_BYTES;
+use holdfast_trust::tuf::limits::{COPY_MAX_BYTES, STORED_FILES_MAX_BYTES};
 use holdfast_trust::tuf::store::{CopyName, DurableTrust, Medium, SeenAssignment};
 use holdfast_trust::tuf::walk::Store as _;
 use holdfast_trust::tuf::{TufError, trusted};
@@ -477,7 +477,6 @@ fn delegated_roles_are_a_cache_of_as_many_bytes_as_there_is_room_for() {
 #[test]
 fn a_copy_is_read_up_to_its_cap() {
     use aws_lc_rs::digest::{SHA256, digest};
-    const COPY_MAX_BYTES: usize = 2 * STORED_FILES_MAX_BYTES + (8 << 20);
     const HEAD_BYTES: usize = 8 + 8 + 4 + 32;
     let copy = Fleet::new().device().flash.copies()[0].clone().unwrap();
     let padded = |length: usize| {

@@ -131,11 +131,28 @@ fn no_contact_within_the_time_reverts_and_never_quarantines() {
     machine.handle(Event::TimePassed, now(120_000));
     assert!(matches!(machine.record().state, State::Reverting { reason: Revert::NoContact, .. }));
     assert!(!Revert::NoContact.quarantines());
-    // Any answer is contact, a refusal too.
-    let mut machine = Machine::resume(saved, booted, gate, now(0));
-    machine.handle(Event::CheckFailed(CheckFailure::Busy { retry_after_ms: None }), now(1));
-    machine.handle(Event::HealthEnded(HealthVerdict::Passed), now(2));
-    assert_eq!(machine.record().state.word(), "committing");
+    // Whether a check that failed was contact is the connection's to say: whoever stands in between answers too.
+    let failures = [
+        CheckFailure::Busy { retry_after_ms: None },
+        CheckFailure::Refused { code: "not-understood".into() },
+        CheckFailure::Metadata { code: "metadata-unsigned".into() },
+        CheckFailure::ClockAhead,
+        CheckFailure::CertificateExpired,
+    ];
+    for failure in failures {
+        for (contacted, wanted) in [(false, "trial"), (true, "committing")] {
+            let mut machine = Machine::resume(saved.clone(), booted.clone(), gate.clone(), now(0));
+            if contacted {
+                machine.handle(Event::Contacted, now(1));
+            }
+            machine.handle(Event::CheckFailed(failure.clone()), now(1));
+            if failure == CheckFailure::CertificateExpired {
+                machine.handle(Event::IdentityNotRecovered { retry_after_ms: None }, now(2));
+            }
+            machine.handle(Event::HealthEnded(HealthVerdict::Passed), now(2));
+            assert_eq!(machine.record().state.word(), wanted, "{failure:?}");
+        }
+    }
 }
 
 #[test]
