@@ -88,7 +88,7 @@ mutants: deps ## do the tests notice?
 	echo "[mutants] caught, missed, unviable: $(HOLDFAST_CACHE)/mutants.out/*.txt"
 	exit $$status
 
-lint: ## format, clippy, licences and sources
+lint: deps ## format, clippy, licences and sources
 	@echo "[lint] format"
 	cargo fmt --all --check
 	echo "[lint] clippy"
