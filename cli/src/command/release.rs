@@ -2,8 +2,9 @@
 
 use super::all;
 use super::tuf::published;
-use crate::client::{Client, Connection, escaped};
+use crate::client::{Client, Connection};
 use crate::desk::Desk;
+use crate::desk::believed::newest_counter;
 use crate::desk::releases::{self, Published};
 use crate::output::{Format, Rows, or_dash, show, word};
 use crate::terminal::{byte_bar, now, when};
@@ -77,9 +78,10 @@ impl Release {
         match self {
             Self::Draft { .. } => self.draft(&client),
             Self::Yank { hardware, release, channel, desk } => {
-                let current = published(&client, &format!("channel-{channel}"))?
+                let desk = Desk::at(desk);
+                let current = published(&desk, &client, &format!("channel-{channel}"))?
                     .with_context(|| format!("the channel {channel} was never published"))?;
-                let path = releases::yank(&Desk::at(desk), hardware, channel, release, &current, now())?;
+                let path = releases::yank(&desk, hardware, channel, release, &current, now())?;
                 println!("drafted {}: sign and publish it", path.display());
                 Ok(())
             }
@@ -121,9 +123,14 @@ impl Release {
         for name in [hardware, release, channel] {
             ensure!(is_segment(name), "`{name}` is no name: a to z, 0 to 9, dot, underscore and hyphen only");
         }
+        let desk = Desk::at(desk);
+        let current = Published {
+            product: published(&desk, client, &format!("product-{hardware}"))?,
+            channel: published(&desk, client, &format!("channel-{channel}"))?,
+        };
         let security_counter = match security_counter {
             Some(counter) => *counter,
-            None => newest_counter(client, hardware)?,
+            None => newest_counter(&desk, current.product.as_deref())?,
         };
         let artefacts = artefacts
             .iter()
@@ -144,11 +151,7 @@ impl Release {
             provenance: None,
             allow_downgrade_from: None,
         };
-        let current = Published {
-            product: published(client, &format!("product-{hardware}"))?,
-            channel: published(client, &format!("channel-{channel}"))?,
-        };
-        let paths = releases::draft(&Desk::at(desk), hardware, channel, &manifest, &current, now())?;
+        let paths = releases::draft(&desk, hardware, channel, &manifest, &current, now())?;
         println!("security counter {security_counter}; drafted, to be signed and published:");
         for path in paths {
             println!("  {}", path.display());
@@ -157,15 +160,8 @@ impl Release {
     }
 }
 
-/// The counter of the newest release of this hardware, or 1.
-fn newest_counter(client: &Client, hardware: &str) -> anyhow::Result<u64> {
-    let items: Vec<Record> = all(client, &format!("/releases?limit=200&hardware={}", escaped(hardware)))?;
-    let newest = items
-        .iter()
-        .filter(|release| release.hardware == hardware)
-        .max_by_key(|release| release.published_at);
-    Ok(newest.map_or(1, |release| release.security_counter))
-}
+/// What a block list hashes at a time, as in a manifest's `block_root`.
+const BLOCK_BYTES: u64 = 256 << 10;
 
 /// Hashes a file, then uploads it unless the service has it already.
 fn upload(client: &Client, name: &str, file: &Path) -> anyhow::Result<Artefact> {
@@ -175,25 +171,26 @@ fn upload(client: &Client, name: &str, file: &Path) -> anyhow::Result<Artefact> 
     ensure!(length > 0, "{} is empty", file.display());
     let bar = byte_bar(length, &format!("hash {name}"));
     let mut hash = sha2::Sha256::new();
+    let mut blocks = Vec::new();
     let mut reader = bar.wrap_read(open()?);
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match reader.read(&mut buffer)? {
-            0 => break,
-            count => hash.update(&buffer[..count]),
-        }
+    let mut block = Vec::new();
+    while (&mut reader).take(BLOCK_BYTES).read_to_end(&mut block)? > 0 {
+        hash.update(&block);
+        blocks.extend_from_slice(&sha2::Sha256::digest(&block));
+        block.clear();
     }
     bar.finish_and_clear();
     let digest = Digest(hash.finalize().into());
+    let block_root = Digest(sha2::Sha256::digest(&blocks).into());
     let bar = byte_bar(length, &format!("upload {name}"));
     let stored: ArtifactStored =
         client.put_stream(&format!("/artifacts/{digest}"), bar.wrap_read(open()?), length)?;
     bar.finish_and_clear();
     ensure!(
-        stored.sha256 == digest && stored.length == length,
-        "the service stored other bytes than were sent"
+        stored.sha256 == digest && stored.length == length && stored.block_root == block_root,
+        "the service stored other bytes than were sent, or cuts them into other blocks"
     );
-    Ok(Artefact { name: name.to_owned(), length, sha256: digest, block_root: stored.block_root })
+    Ok(Artefact { name: name.to_owned(), length, sha256: digest, block_root })
 }
 
 fn rows(releases: &[Record]) -> Rows<'static> {

@@ -2,6 +2,7 @@
 
 use super::{read_input, read_json};
 use crate::client::{Client, Connection, escaped};
+use crate::desk::believed::{self, check_threshold};
 use crate::desk::draft::{self, Plan};
 use crate::desk::envelope::Envelope;
 use crate::desk::{Desk, Privacy, keys, write_file};
@@ -220,17 +221,6 @@ fn publish(desk: &Desk, client: &Client) -> anyhow::Result<TufStatus> {
     Ok(status)
 }
 
-fn check_threshold(desk: &Desk, plan: &Plan, role: &str, bytes: &[u8]) -> anyhow::Result<()> {
-    let envelope = Envelope::read(bytes).with_context(|| format!("{role}.json"))?;
-    let known: Vec<_> = keys::publics(desk, role)?.into_iter().map(|file| (file.key_id, file.key)).collect();
-    let (signed, threshold) = (envelope.valid_signatures(&known)? as u64, plan.threshold(role));
-    ensure!(
-        signed >= threshold,
-        "{role}.json has {signed} valid signatures of the desk's keys, {threshold} are needed: sign it with `holdfast tuf sign`"
-    );
-    Ok(())
-}
-
 fn collect_files(
     root: &Path,
     folder: &Path,
@@ -250,9 +240,9 @@ fn collect_files(
     Ok(())
 }
 
-/// The newest published metadata of a role, if any.
-pub(super) fn published(client: &Client, role: &str) -> anyhow::Result<Option<Vec<u8>>> {
-    client.get_raw(&format!("/tuf/metadata/{}", escaped(role)))
+/// The newest published metadata of a role, if any, as far as the desk believes it.
+pub(super) fn published(desk: &Desk, client: &Client, role: &str) -> anyhow::Result<Option<Vec<u8>>> {
+    believed::published(desk, role, client.get_raw(&format!("/tuf/metadata/{}", escaped(role)))?)
 }
 
 fn rows(status: &TufStatus) -> Rows<'static> {

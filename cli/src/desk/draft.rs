@@ -50,7 +50,7 @@ pub(crate) fn root(
 ) -> anyhow::Result<PathBuf> {
     let plan = Plan::read(desk)?;
     let version = match previous {
-        Some(bytes) => Envelope::read(bytes)?.version()? + 1,
+        Some(bytes) => Envelope::read(bytes)?.next_version()?,
         None => 1,
     };
     let mut all = Map::new();
@@ -84,7 +84,7 @@ pub(crate) fn targets(
 ) -> anyhow::Result<PathBuf> {
     let plan = Plan::read(desk)?;
     let version = match previous {
-        Some(bytes) => Envelope::read(bytes)?.version()? + 1,
+        Some(bytes) => Envelope::read(bytes)?.next_version()?,
         None => 1,
     };
     let mut all = Map::new();

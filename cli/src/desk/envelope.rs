@@ -60,6 +60,12 @@ impl Envelope {
         self.signed["version"].as_u64().context("`signed` has no version")
     }
 
+    /// The version of the document that follows this one.
+    pub(crate) fn next_version(&self) -> anyhow::Result<u64> {
+        let version = self.version()?;
+        version.checked_add(1).with_context(|| format!("no version follows {version}"))
+    }
+
     /// Appends one signature; the same key signs once.
     pub(crate) fn sign(&mut self, key: &SigningKey) -> anyhow::Result<()> {
         if self.signatures.iter().any(|s| s.keyid == key.key_id) {

@@ -4,6 +4,7 @@
 //! with part of a threshold and drop delegated roles (docs/decisions/0004).
 //! Invariant: what is signed are the bytes that were drafted; a signature is only ever appended.
 
+pub(crate) mod believed;
 pub(crate) mod draft;
 pub(crate) mod envelope;
 pub(crate) mod keys;

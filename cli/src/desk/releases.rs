@@ -62,10 +62,10 @@ pub(crate) fn yank(
     published: &[u8],
     now: i64,
 ) -> anyhow::Result<PathBuf> {
-    let (version, mut targets) = current(Some(published))?;
+    let (next, mut targets) = current(Some(published))?;
     let path = format!("channels/{channel}/{hardware}/{release}.json");
     ensure!(targets.remove(&path).is_some(), "the channel {channel} does not list {release} for {hardware}");
-    let draft = document(version + 1, targets, expires(now, CHANNEL_DAYS)?)?;
+    let draft = document(next, targets, expires(now, CHANNEL_DAYS)?)?;
     let out = desk.out().join(format!("channel-{channel}.json"));
     write_file(&out, &draft.to_bytes()?, Privacy::Public)?;
     Ok(out)
@@ -86,21 +86,22 @@ fn with_target(
     rule: NewTarget,
     expires: String,
 ) -> anyhow::Result<Envelope> {
-    let (version, mut targets) = current(published)?;
+    let (next, mut targets) = current(published)?;
     if let Some(there) = targets.get(path)
         && (rule == NewTarget::Only || there != described)
     {
         bail!("{path} is published already: a release is never edited, give the new one another name");
     }
     targets.insert(path.to_owned(), described.clone());
-    document(version + 1, targets, expires)
+    document(next, targets, expires)
 }
 
+/// The version that follows, and the targets that it goes on with.
 fn current(published: Option<&[u8]>) -> anyhow::Result<(u64, Map<String, Value>)> {
-    let Some(bytes) = published else { return Ok((0, Map::new())) };
+    let Some(bytes) = published else { return Ok((1, Map::new())) };
     let envelope = Envelope::read(bytes)?;
     let targets = envelope.signed["targets"].as_object().cloned().unwrap_or_default();
-    Ok((envelope.version()?, targets))
+    Ok((envelope.next_version()?, targets))
 }
 
 fn document(version: u64, targets: Map<String, Value>, expires: String) -> anyhow::Result<Envelope> {
