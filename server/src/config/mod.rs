@@ -99,7 +99,6 @@ pub struct Limits {
     pub sign_in_per_second: f64,
     pub sign_in_burst: f64,
     pub concurrent_requests: usize,
-    pub request_timeout_s: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -317,5 +316,13 @@ mod tests {
         assert!(matches!(load("[listen]\nnames = 1", &[]), Err(Error::Type { .. })));
         assert!(matches!(load("[identity]\ncertificate_days = 400", &[]), Err(Error::Range { .. })));
         assert!(matches!(load("[identity]\noid_arc = \"9.9\"", &[]), Err(Error::Range { .. })));
+    }
+
+    // It was read nowhere: each route has its own time.
+    #[test]
+    fn the_key_of_a_time_for_all_requests_is_gone_and_a_file_that_has_it_is_told() {
+        let error = load("[limits]\nrequest_timeout_s = 30", &[]).unwrap_err();
+        let Error::UnknownKey { key, .. } = &error else { panic!("{error}") };
+        assert_eq!(key, "limits.request_timeout_s");
     }
 }

@@ -113,7 +113,7 @@ pub(super) async fn claim_device(
         created_by: operator.principal(),
     };
     sql::insert(tx, tenant, &new, now).await?;
-    let reason = format!("serial {} model {}", record.serial, record.model);
+    let reason = format!("serial {} model {}{}", record.serial, record.model, labels_given(&claim.labels));
     audit::append(tx, &operator.did("device.register", format!("device/{id}"), reason), now).await?;
     let record = sql::by_id(tx, tenant, &id).await?;
     record.map(|record| record.device).ok_or_else(|| Refusal::not_found("device"))
@@ -268,10 +268,19 @@ pub async fn set_labels(
         {
             return Err(Refusal::precondition(version));
         }
-        let text: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        audit::append(tx, &operator.did("device.label", format!("device/{id}"), text.join(",")), now).await?;
+        let row = operator.did("device.label", format!("device/{id}"), label_text(labels));
+        audit::append(tx, &row, now).await?;
         sql::by_id(tx, tenant, id).await?.map(|record| record.device).ok_or_else(|| no_device(id))
     })
+}
+
+fn label_text(labels: &BTreeMap<String, String>) -> String {
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+/// Labels for an audit row's reason, where there are any: they decide what a device reads.
+pub(crate) fn labels_given(labels: &BTreeMap<String, String>) -> String {
+    if labels.is_empty() { String::new() } else { format!(" labels {}", label_text(labels)) }
 }
 
 /// For `enroll`: a record for a device that proved itself and that an operator has approved.

@@ -157,7 +157,11 @@ async fn change(
         return Err(Refusal::precondition(version));
     }
     let ek = attempt.shown.ek_hash.map_or_else(|| "no EK".to_owned(), |hash| format!("EK {hash}"));
-    let reason = format!("serial {} with {ek}: {}", attempt.shown.serial, audit::printable(reason));
+    let labels = match to {
+        EnrollmentState::Approved => device::ops::labels_given(&attempt.labels),
+        _ => String::new(),
+    };
+    let reason = format!("serial {} with {ek}{labels}: {}", attempt.shown.serial, audit::printable(reason));
     audit::append(tx, &operator.did(action, format!("enrollment/{}", attempt.shown.id), reason), now).await?;
     Ok(attempt.shown)
 }

@@ -12,6 +12,7 @@ use holdfast_proto::api::enrollment::EnrollmentState;
 use holdfast_trust::attest::policy::{AkHierarchy, EventLogPolicy};
 use holdfast_trust::attest::{DenyList, Policy, Recovery, Unlisted};
 use holdfast_trust::chain::{Anchor, Anchors, Certifies, Scope, TimePolicy};
+use holdfast_trust::limits::CLAIM_MAX_BYTES;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 
@@ -52,6 +53,13 @@ pub async fn anchors(tx: &mut Tx, tenant: &str) -> Result<Believed, Refusal> {
     Ok(Believed { anchors, deny: deny_list(tx, tenant).await?, ..Believed::default() })
 }
 
+/// What a peer says as a key to look rows up by: nothing, where no judgement would let it pass (PostgreSQL takes no
+/// U+0000 in a text).
+pub(super) fn plain(said: &str) -> &str {
+    let fits = (1..=CLAIM_MAX_BYTES).contains(&said.len()) && !said.chars().any(char::is_control);
+    if fits { said } else { "" }
+}
+
 /// As [`anchors`], with what speaks for this endorsement key and serial, and what a recovery is held against.
 pub(super) async fn for_attempt(
     state: &AppState,
@@ -73,7 +81,7 @@ pub(super) async fn for_attempt(
 }
 
 /// A claim, a record or an operator's approval names this endorsement key.
-async fn is_listed(tx: &mut Tx, tenant: &str, serial: &str, ek: Digest) -> Result<bool, Refusal> {
+pub(super) async fn is_listed(tx: &mut Tx, tenant: &str, serial: &str, ek: Digest) -> Result<bool, Refusal> {
     if device::ops::by_ek(tx, tenant, &ek).await?.is_some()
         || device::ops::by_claimed_ek(tx, tenant, &ek).await?.is_some()
     {

@@ -9,6 +9,7 @@ use super::session::Session;
 use super::sql::{self, Attempt, InputName};
 use crate::audit::{self, Actor, Entry};
 use crate::db::{Error, Tx};
+use crate::refusal::Refusal;
 use holdfast_proto::api::device::{Check, CheckResult, RootClass, Tier};
 use holdfast_proto::api::enrollment::{Enrollment, EnrollmentState};
 use holdfast_proto::enroll::{EnrollProof, EnrollStart};
@@ -58,10 +59,18 @@ pub(super) struct Facts {
     pub(super) root_class: Option<RootClass>,
 }
 
+/// Whether anything of ours names who proves himself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// A claim, a record or an approval names this EK; without a TPM, a token or a certificate of ours was shown.
+    Known,
+    Stranger,
+}
+
 /// Which inputs are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keep {
-    /// The caller showed no secret.
+    /// The caller showed no secret, or is a stranger who is refused.
     ChecksAlone,
     /// The nonce is not spent: its secret stays sealed.
     AllButTheSecret,
@@ -80,13 +89,17 @@ impl Facts {
 }
 
 impl Keep {
-    /// For a proof that was refused.
-    pub(super) fn of(refused: &attest::Refusal) -> Self {
+    /// For a proof that was refused; a stranger's bytes would fill the disk for nothing.
+    pub(super) fn of(refused: &attest::Refusal, peer: Peer) -> Self {
         let shown = [Reason::ProofMac, Reason::TokenMac, Reason::RecoverySignature];
         let held = |check: &Check| {
             check.result == CheckResult::Pass && shown.iter().any(|reason| reason.code() == check.rule)
         };
-        if refused.checks.iter().any(held) { Self::AllButTheSecret } else { Self::ChecksAlone }
+        if peer == Peer::Known && refused.checks.iter().any(held) {
+            Self::AllButTheSecret
+        } else {
+            Self::ChecksAlone
+        }
     }
 }
 
@@ -137,7 +150,29 @@ impl Case<'_> {
             version: open.map_or(1, |open| open.version + 1),
         };
         sql::attempt_put(tx, self.tenant, &attempt).await?;
+        if let Some(open) = open {
+            self.drop_replaced(tx, open, &attempt).await?;
+        }
         Ok(attempt)
+    }
+
+    /// Removes what the attempt was decided from before: a peer that comes again and again keeps one set of inputs.
+    async fn drop_replaced(&self, tx: &mut Tx, open: &Attempt, now: &Attempt) -> Result<(), Error> {
+        for old in open.inputs.iter().filter(|old| now.inputs.iter().all(|new| new.sha256 != old.sha256)) {
+            // A join token's secret may stand behind other attempts; 32 bytes.
+            if old.name != "secret" || self.session.tpm.is_some() {
+                sql::input_drop(tx, self.tenant, &open.shown.serial, old.sha256).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Who proves himself.
+    pub(super) async fn peer(&self, tx: &mut Tx) -> Result<Peer, Refusal> {
+        let Some(tpm) = &self.session.tpm else { return Ok(Peer::Known) };
+        let serial = super::believed::plain(&self.start.serial);
+        let listed = super::believed::is_listed(tx, self.tenant, serial, tpm.ek_hash).await?;
+        Ok(if listed { Peer::Known } else { Peer::Stranger })
     }
 
     /// Writes the audit row of what became of the attempt.

@@ -17,4 +17,6 @@ mod rows;
 pub mod session;
 mod sql;
 mod start;
+#[cfg(test)]
+mod tests;
 pub mod work;

@@ -1,6 +1,7 @@
 //! M3 to M4: the proof is judged, its nonce spent, and its row decided, in one transaction.
 
-use super::evidence::{Case, Facts, Keep, Verdict};
+use super::believed::plain;
+use super::evidence::{Case, Facts, Keep, Peer, Verdict};
 use super::issue::{self, Issue};
 use super::ops::{Door, refusal};
 use super::rows::{self, Ruling, Severity};
@@ -8,7 +9,7 @@ use super::session::Session;
 use super::sql::{self, Attempt, Spent};
 use crate::db::Tx;
 use crate::device;
-use crate::refusal::Refusal;
+use crate::refusal::{Kind, Refusal};
 use crate::state::AppState;
 use crate::tx;
 use holdfast_proto::api::enrollment::EnrollmentState;
@@ -31,6 +32,11 @@ enum Outcome {
     Refused(Refusal),
 }
 
+/// So many attempts of strangers wait for an operator at once in a tenant.
+pub(super) const WAITING_MAX: i64 = 2000;
+/// When to come again after that.
+const FULL_RETRY_S: u32 = 600;
+
 /// Attempts that an operator or the device will go on with.
 const OPEN: [EnrollmentState; 3] =
     [EnrollmentState::Pending, EnrollmentState::Conflict, EnrollmentState::Approved];
@@ -41,9 +47,10 @@ pub async fn prove(state: &AppState, door: Door<'_>, body: &[u8], proof: &[u8]) 
     let (message, start, session) = open(state, door, body)?;
     let tenant = state.tenant();
     let mut tx = state.db.read().await?;
+    let serial = plain(&start.serial);
     let ek_hash = session.tpm.as_ref().map(|tpm| tpm.ek_hash);
-    let believed = super::believed::for_attempt(state, &mut tx, (tenant, &start.serial), ek_hash).await?;
-    let known = rows::known(&mut tx, tenant, door, &start.serial).await?;
+    let believed = super::believed::for_attempt(state, &mut tx, (tenant, serial), ek_hash).await?;
+    let known = rows::known(&mut tx, tenant, door, serial).await?;
     let token = token_secret(state, &mut tx, &start).await?;
     drop(tx);
     let sealed = session.for_verifier(token).ok_or_else(|| refusal(Reason::SessionMismatch))?;
@@ -95,7 +102,7 @@ async fn token_secret(
     tx: &mut Tx,
     start: &EnrollStart,
 ) -> Result<Option<[u8; 32]>, Refusal> {
-    let Some(said) = start.join_token.as_ref().filter(|said| !said.token_id.is_empty()) else {
+    let Some(said) = start.join_token.as_ref().filter(|said| !plain(&said.token_id).is_empty()) else {
         return Ok(None);
     };
     let token = device::token::open(state, tx, state.tenant(), &said.token_id).await?;
@@ -118,7 +125,7 @@ async fn unproven(
         checks: &refused.checks,
         facts: Facts::claimed(case.session),
         issued: None,
-        keep: Keep::of(refused),
+        keep: Keep::of(refused, case.peer(tx).await?),
     };
     case.write(tx, (&id, None), verdict, now).await?;
     case.audit(tx, "enroll.refuse", format!("enrollment/{id}"), refused.reason.code(), now).await?;
@@ -250,6 +257,9 @@ async fn wait(
     (waits, code, device): (EnrollmentState, &'static str, Option<DeviceId>),
     now: i64,
 ) -> Result<Outcome, Refusal> {
+    if open.is_none() && case.peer(tx).await? == Peer::Stranger {
+        room(tx, case.tenant).await?;
+    }
     let is_new = open.is_none_or(|open| open.shown.state != waits);
     let verdict = Verdict {
         state: waits,
@@ -265,6 +275,17 @@ async fn wait(
         case.audit(tx, "enroll.wait", format!("enrollment/{id}"), code, now).await?;
     }
     Ok(pending(state, id.to_owned()))
+}
+
+/// Strangers wait for an operator in bounded numbers; the transaction falls, so nothing is written of one more.
+pub(super) async fn room(tx: &mut Tx, tenant: &str) -> Result<(), Refusal> {
+    if sql::waiting(tx, tenant, WAITING_MAX).await? < WAITING_MAX {
+        return Ok(());
+    }
+    let text = format!(
+        "{WAITING_MAX} enrolments wait for an operator already: have him settle some, or register this device's claim"
+    );
+    Err(Refusal::new(Kind::Unavailable, "too-many-waiting", text).retry_after(FULL_RETRY_S))
 }
 
 fn pending(state: &AppState, enrollment: String) -> Outcome {
@@ -287,6 +308,8 @@ async fn refuse(
             "enroll.alarm"
         }
     };
+    // What takes an attempt's place keeps its room; a row of its own must not be a stranger's way to fill the disk.
+    let stranger = open.is_none() && case.peer(tx).await? == Peer::Stranger;
     let verdict = Verdict {
         state: EnrollmentState::Refused,
         reason: reason.code(),
@@ -294,7 +317,7 @@ async fn refuse(
         checks: &proven.checks,
         facts: Facts::of(proven),
         issued: None,
-        keep: Keep::All,
+        keep: if stranger { Keep::ChecksAlone } else { Keep::All },
     };
     case.write(tx, (id, open), verdict, now).await?;
     case.audit(tx, action, format!("enrollment/{id}"), reason.code(), now).await?;

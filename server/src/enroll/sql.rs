@@ -257,6 +257,33 @@ pub(super) async fn input_keep(
     Ok(())
 }
 
+/// Removes an input that no attempt of this serial names any more; inputs hold the serial, so no other's names them.
+pub(super) async fn input_drop(tx: &mut Tx, tenant: &str, serial: &str, sha256: Digest) -> Result<(), Error> {
+    sqlx::query(
+        "DELETE FROM evidence_inputs WHERE tenant_id = $1 AND sha256 = $3 AND NOT EXISTS (SELECT 1 FROM enrollments e \
+         WHERE e.tenant_id = $1 AND e.serial = $2 AND e.inputs LIKE '%' || $3 || '%')",
+    )
+    .bind(tenant)
+    .bind(serial)
+    .bind(sha256.to_hex())
+    .execute(tx.conn())
+    .await?;
+    Ok(())
+}
+
+/// How many attempts wait for an operator, counted up to `most`.
+pub(super) async fn waiting(tx: &mut Tx, tenant: &str, most: i64) -> Result<i64, Error> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) FROM (SELECT 1 AS one FROM enrollments WHERE tenant_id = $1 \
+         AND state IN ('pending', 'conflict') LIMIT $2) AS waiting",
+    )
+    .bind(tenant)
+    .bind(most)
+    .fetch_one(tx.conn())
+    .await?;
+    Ok(row.try_get(0)?)
+}
+
 pub(super) async fn input(tx: &mut Tx, tenant: &str, sha256: Digest) -> Result<Option<Vec<u8>>, Error> {
     let query = sqlx::query("SELECT bytes FROM evidence_inputs WHERE tenant_id = $1 AND sha256 = $2");
     let row = query.bind(tenant).bind(sha256.to_hex()).fetch_optional(tx.conn()).await?;

@@ -32,7 +32,7 @@ pub async fn approve(
     ops::approve(&state, &operator, &id).await.map(Json)
 }
 
-/// Withdraws a grant at once.
+/// Withdraws a grant: at once, but an active deny is `withdrawing` until another person does the same.
 #[utoipa::path(delete, path = "/api/v1/grants/{id}", tag = "grants", params(("id" = String, Path)),
     responses((status = 200, body = Grant)))]
 pub async fn withdraw(

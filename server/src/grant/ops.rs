@@ -14,7 +14,7 @@ use holdfast_decide::access::{
     WorkloadActor,
 };
 use holdfast_proto::api::device::Tier;
-use holdfast_proto::api::secret::{Explain, ExplainSubject, Explained, Grant, ProposeGrant};
+use holdfast_proto::api::secret::{Effect, Explain, ExplainSubject, Explained, Grant, ProposeGrant};
 use holdfast_proto::{GrantId, TenantId};
 
 const MAC_LABEL: &str = "grant";
@@ -41,6 +41,7 @@ pub async fn propose(
         state: "proposed".to_owned(),
         proposed_by: operator.principal().to_owned(),
         approved_by: String::new(),
+        withdraw_proposed_by: String::new(),
         created_at: now,
         version: 1,
         mac: Vec::new(),
@@ -74,7 +75,8 @@ pub async fn approve(state: &AppState, operator: &Operator, id: &str) -> Result<
     .await
 }
 
-/// Takes a grant out of effect at once. Withdrawing a deny widens: it needs another than its author.
+/// Takes a grant out of effect. Withdrawing an active deny widens, so it takes two persons: who may propose grants
+/// says first that it shall go, and it denies on until who may approve grants, another person, says so too.
 pub async fn withdraw(state: &AppState, operator: &Operator, id: &str) -> Result<Grant, Refusal> {
     let (now, sealer) = (state.now(), sealer(state).await?);
     let actor = operator.access_actor();
@@ -83,27 +85,22 @@ pub async fn withdraw(state: &AppState, operator: &Operator, id: &str) -> Result
             return Err(Refusal::conflict("grant-withdrawn", "this grant was withdrawn already"));
         }
         let tenant = TenantId::from(operator.tenant.as_str());
-        let proposal = proposal_of(&row)?;
-        let by = Some(row.proposed_by.as_str());
-        let may = access::may_withdraw_grant(
-            policy,
-            &actor,
-            &tenant,
-            proposal.effect,
-            by,
-            Approvals::TwoPersons,
-            now,
-        );
-        match may.map_err(|error| Refusal::forbidden("not-allowed", error.to_string()))? {
-            Withdrawal::Now => Ok(("grant.withdraw", GrantRow { state: "withdrawn".into(), ..row })),
-            Withdrawal::NeedsAnother if row.state == "proposed" => {
-                Ok(("grant.withdraw", GrantRow { state: "withdrawn".into(), ..row }))
+        let effect = match row.state.as_str() {
+            // What is not in effect widens nothing by going.
+            "proposed" => Effect::Allow,
+            _ => proposal_of(&row)?.effect,
+        };
+        let first = Some(row.withdraw_proposed_by.as_str()).filter(|_| row.state == "withdrawing");
+        let may =
+            access::may_withdraw_grant(policy, &actor, &tenant, effect, first, Approvals::TwoPersons, now);
+        Ok(match may.map_err(|error| Refusal::forbidden("not-allowed", error.to_string()))? {
+            Withdrawal::Now => ("grant.withdraw", GrantRow { state: "withdrawn".into(), ..row }),
+            Withdrawal::NeedsAnother => {
+                let withdraw_proposed_by = operator.principal().to_owned();
+                let row = GrantRow { state: "withdrawing".into(), withdraw_proposed_by, ..row };
+                ("grant.propose-withdrawal", row)
             }
-            Withdrawal::NeedsAnother => Err(Refusal::forbidden(
-                "needs-another",
-                "withdrawing a deny widens access: another person must do it",
-            )),
-        }
+        })
     })
     .await
 }
@@ -143,10 +140,10 @@ pub async fn list(
     rows.iter().map(to_api).collect()
 }
 
-/// The active grants of a tenant, each row's MAC checked: one that does not hold stops all reading.
+/// The grants in effect of a tenant, each row's MAC checked: one that does not hold stops all reading.
 pub async fn compiled(tx: &mut Tx, tenant: &str, sealer: &Sealer) -> Result<Compiled, Refusal> {
     let mut grants = Vec::new();
-    for row in sql::grant_active(tx, tenant).await? {
+    for row in sql::grant_in_effect(tx, tenant).await? {
         check(sealer, tenant, &row)?;
         let proposal = proposal_of(&row)?;
         grants.push(access::Grant::parse(GrantId::from(row.id), &proposal).map_err(Refusal::internal)?);
@@ -221,6 +218,10 @@ fn with_parts<T>(tenant: &str, row: &GrantRow, then: impl FnOnce(&[&[u8]]) -> T)
     let texts = [tenant, &row.id, &row.proposal, &row.state, &row.proposed_by, &row.approved_by];
     let mut parts: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
     parts.extend([&created[..], &version[..]]);
+    // Rows from before this column carry a MAC without it.
+    if !row.withdraw_proposed_by.is_empty() {
+        parts.push(row.withdraw_proposed_by.as_bytes());
+    }
     then(&parts)
 }
 

@@ -9,17 +9,20 @@ use sqlx::any::AnyRow;
 pub(super) struct GrantRow {
     pub(super) id: String,
     pub(super) proposal: String,
-    /// `proposed`, `active`, `withdrawn`.
+    /// `proposed`, `active`, `withdrawing` (a deny whose withdrawal waits for another person), `withdrawn`.
     pub(super) state: String,
     pub(super) proposed_by: String,
     /// Empty until somebody approved.
     pub(super) approved_by: String,
+    /// Empty until somebody wished a deny gone.
+    pub(super) withdraw_proposed_by: String,
     pub(super) created_at: i64,
     pub(super) version: i64,
     pub(super) mac: Vec<u8>,
 }
 
-const COLUMNS: &str = "id, proposal, state, proposed_by, approved_by, created_at, version, mac";
+const COLUMNS: &str =
+    "id, proposal, state, proposed_by, approved_by, created_at, version, mac, withdraw_proposed_by";
 
 fn grant(row: &AnyRow) -> Result<GrantRow, Error> {
     Ok(GrantRow {
@@ -31,6 +34,7 @@ fn grant(row: &AnyRow) -> Result<GrantRow, Error> {
         created_at: row.try_get(5)?,
         version: row.try_get(6)?,
         mac: row.try_get(7)?,
+        withdraw_proposed_by: row.try_get(8)?,
     })
 }
 
@@ -57,9 +61,11 @@ pub(super) async fn grant_list(
     rows.iter().map(grant).collect()
 }
 
-pub(super) async fn grant_active(tx: &mut Tx, tenant: &str) -> Result<Vec<GrantRow>, Error> {
-    let text =
-        format!("SELECT {COLUMNS} FROM access_grant WHERE tenant_id = $1 AND state = 'active' ORDER BY id");
+/// Also those whose withdrawal is only wished.
+pub(super) async fn grant_in_effect(tx: &mut Tx, tenant: &str) -> Result<Vec<GrantRow>, Error> {
+    let text = format!(
+        "SELECT {COLUMNS} FROM access_grant WHERE tenant_id = $1 AND state IN ('active', 'withdrawing') ORDER BY id"
+    );
     let rows = sqlx::query(sqlx::AssertSqlSafe(text)).bind(tenant).fetch_all(tx.conn()).await?;
     rows.iter().map(grant).collect()
 }
@@ -86,7 +92,7 @@ pub(super) async fn grant_insert(tx: &mut Tx, tenant: &str, row: &GrantRow) -> R
 /// Compare-and-set on the version before.
 pub(super) async fn grant_change(tx: &mut Tx, tenant: &str, row: &GrantRow) -> Result<bool, Error> {
     let done = sqlx::query(
-        "UPDATE access_grant SET state = $4, approved_by = $5, version = $6, mac = $7 \
+        "UPDATE access_grant SET state = $4, approved_by = $5, version = $6, mac = $7, withdraw_proposed_by = $8 \
          WHERE tenant_id = $1 AND id = $2 AND version = $3",
     )
     .bind(tenant)
@@ -96,6 +102,7 @@ pub(super) async fn grant_change(tx: &mut Tx, tenant: &str, row: &GrantRow) -> R
     .bind(&row.approved_by)
     .bind(row.version)
     .bind(row.mac.clone())
+    .bind(&row.withdraw_proposed_by)
     .execute(tx.conn())
     .await?;
     Ok(done.rows_affected() == 1)

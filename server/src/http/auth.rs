@@ -4,17 +4,20 @@
 //! sessions too. Operators show a token. What a handler then takes ([`Operator`], [`Device`], [`Controller`])
 //! was put there by the guard; there is no other way to get one.
 
+use super::body::Body;
+use super::gate::{Gate, Place};
 use super::listen::Connection;
 use crate::audit::{self, Actor, Entry};
 use crate::refusal::{Kind, Refusal};
 use crate::state::AppState;
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::{FromRequest as _, FromRequestParts, Request};
 use axum::http::{header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use holdfast_decide::access;
 use holdfast_proto::api::device::{DeviceState, Tier};
 use holdfast_proto::{DeviceId, TenantId};
+use hyper::body::Body as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -117,24 +120,53 @@ impl Device {
     }
 }
 
-/// The guard: layered on each route by `role/router.rs`.
+/// The guard: layered on each route by `role/router.rs`. `timeout` is none where the handler bounds itself (streams).
 pub async fn guard(need: Need, timeout: Option<Duration>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let admitted = match parts.extensions.get::<AppState>().cloned() {
-        Some(state) => admit(need, &state, &mut parts).await,
-        None => Err(Refusal::new(Kind::Internal, "internal", "the service is not wired up")),
+    let Some(state) = parts.extensions.get::<AppState>().cloned() else {
+        return Refusal::new(Kind::Internal, "internal", "the service is not wired up").into_response();
     };
-    if let Err(refusal) = admitted {
+    if let Err(refusal) = admit(need, &state, &mut parts).await {
         return refusal.into_response();
     }
+    let _place = match stranger_place(need, &parts) {
+        Ok(place) => place,
+        Err(refusal) => return refusal.into_response(),
+    };
     let request = Request::from_parts(parts, body);
-    match timeout {
-        None => next.run(request).await,
-        Some(limit) => tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| {
-            let text = format!("the request was not done within {} s", limit.as_secs());
-            Refusal::new(Kind::Unavailable, "timeout", text).retry_after(5).into_response()
-        }),
+    let Some(limit) = timeout else { return next.run(request).await };
+    let answer = async {
+        match with_whole_body(need, &state, request).await {
+            Ok(request) => next.run(request).await,
+            Err(refusal) => refusal.into_response(),
+        }
+    };
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+        let text = format!("the request was not done within {} s", limit.as_secs());
+        Refusal::new(Kind::Unavailable, "timeout", text).retry_after(5).into_response()
+    })
+}
+
+fn stranger_place(need: Need, request: &Parts) -> Result<Option<Place>, Refusal> {
+    match request.extensions.get::<Gate>() {
+        Some(gate) if need == Need::Limited => gate.enter(request).map(Some),
+        _ => Ok(None),
     }
+}
+
+/// Reads the body, and asks once more who sent it: its sender may have been revoked while it came, and could hold a
+/// request open for just that. Strangers are not asked who they are, and we keep nothing for them.
+async fn with_whole_body(need: Need, state: &AppState, request: Request) -> Result<Request, Refusal> {
+    if matches!(need, Need::Public | Need::Limited) || request.body().is_end_stream() {
+        return Ok(request);
+    }
+    let (mut parts, body) = request.into_parts();
+    let mut reading = Request::new(body);
+    // The route's cap is among the extensions.
+    reading.extensions_mut().clone_from(&parts.extensions);
+    let Body(bytes) = Body::from_request(reading, &()).await?;
+    admit(need, state, &mut parts).await?;
+    Ok(Request::from_parts(parts, bytes.into()))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the limiter counts real time")]

@@ -1,5 +1,10 @@
 //! The accept loop: TLS handshake, then HTTP, with the connection's facts in each request's extensions.
+//!
+//! A connection needs no credentials, so it is bounded before anybody is known: by its peer's share of all connections,
+//! and by the time for which it may be idle.
 
+use super::idle::{Activity, Watched};
+use super::peer::{Peer, Shares};
 use axum::Router;
 use holdfast_proto::enroll::EXPORTER_LABEL;
 use hyper::body::Incoming;
@@ -13,6 +18,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tower::Service as _;
 
 /// What the listener knows of a connection; every request carries it.
@@ -30,8 +36,11 @@ pub struct Connection {
 /// Bounds of the accept loop.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
+    /// Of all peers; one peer has a quarter of it.
     pub max_connections: usize,
     pub handshake: Duration,
+    /// How long a connection without a request may stay, and how long it has to close after that.
+    pub idle: Duration,
     /// How long open requests may go on after the stop.
     pub drain: Duration,
 }
@@ -46,6 +55,7 @@ pub async fn serve(
 ) {
     let acceptor = TlsAcceptor::from(tls);
     let places = Arc::new(Semaphore::new(bounds.max_connections));
+    let shares = Shares::quarter_of(bounds.max_connections);
     let (close, closed) = tokio::sync::watch::channel(());
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -67,10 +77,16 @@ pub async fn serve(
                 continue;
             }
         };
+        let Some(share) = shares.take(Peer::of(peer.ip())) else {
+            tracing::debug!(peer = %peer, "a connection was refused: its address holds a quarter of all already");
+            continue;
+        };
         let (acceptor, router, closed) = (acceptor.clone(), router.clone(), closed.clone());
         tokio::spawn(async move {
-            let _place = place;
-            one(stream, peer, acceptor, router, bounds.handshake, closed).await;
+            let _held = (place, share);
+            if let Some((stream, connection)) = shake_hands(stream, peer, &acceptor, bounds.handshake).await {
+                one(stream, connection, router, bounds.idle, closed).await;
+            }
         });
     }
     drop(listener);
@@ -81,41 +97,53 @@ pub async fn serve(
     }
 }
 
-async fn one(
+async fn shake_hands(
     stream: TcpStream,
     peer: SocketAddr,
-    acceptor: TlsAcceptor,
-    router: Router,
+    acceptor: &TlsAcceptor,
     handshake: Duration,
-    mut closed: tokio::sync::watch::Receiver<()>,
-) {
+) -> Option<(TlsStream<TcpStream>, Connection)> {
     let _ = stream.set_nodelay(true);
-    let stream = match tokio::time::timeout(handshake, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
+    match tokio::time::timeout(handshake, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let connection = facts(peer, stream.get_ref().1)?;
+            Some((stream, connection))
+        }
         Ok(Err(error)) => {
             tracing::debug!(peer = %peer, error = %error, "a TLS handshake failed");
-            return;
+            None
         }
         Err(_) => {
             tracing::debug!(peer = %peer, "a TLS handshake took too long");
-            return;
+            None
         }
-    };
-    let Some(connection) = facts(peer, stream.get_ref().1) else { return };
-    let connection = Arc::new(connection);
+    }
+}
+
+async fn one(
+    stream: TlsStream<TcpStream>,
+    connection: Connection,
+    router: Router,
+    bound: Duration,
+    mut closed: tokio::sync::watch::Receiver<()>,
+) {
+    let (peer, connection, activity) = (connection.peer, Arc::new(connection), Activity::new());
+    let stream = Watched::new(stream, Arc::clone(&activity));
+    let at_work = Arc::clone(&activity);
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        let work = at_work.work();
         request.extensions_mut().insert(Arc::clone(&connection));
-        router.clone().call(request)
+        let answer = router.clone().call(request);
+        async move {
+            let answer = answer.await;
+            drop(work);
+            answer
+        }
     });
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(15))
-        .max_buf_size(64 << 10);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(64).max_header_list_size(64 << 10);
+    let builder = builder();
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
+    let mut idle = std::pin::pin!(activity.idle_for(bound));
     let mut closing = false;
     loop {
         tokio::select! {
@@ -129,8 +157,28 @@ async fn one(
                 closing = true;
                 serving.as_mut().graceful_shutdown();
             }
+            () = idle.as_mut() => {
+                if closing {
+                    tracing::debug!(peer = %peer, "an idle connection was dropped: its peer did not close it");
+                    return;
+                }
+                closing = true;
+                serving.as_mut().graceful_shutdown();
+                idle.set(activity.idle_for(bound));
+            }
         }
     }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(15))
+        .max_buf_size(64 << 10);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(64).max_header_list_size(64 << 10);
+    builder
 }
 
 fn facts(peer: SocketAddr, tls: &rustls::ServerConnection) -> Option<Connection> {
@@ -139,3 +187,6 @@ fn facts(peer: SocketAddr, tls: &rustls::ServerConnection) -> Option<Connection>
     let resumed = tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
     Some(Connection { peer, chain, exporter, resumed })
 }
+
+#[cfg(test)]
+mod tests;

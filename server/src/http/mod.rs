@@ -5,9 +5,12 @@
 pub mod auth;
 pub mod body;
 pub mod frame;
+pub mod gate;
+pub mod idle;
 pub mod limit;
 pub mod listen;
 pub mod page;
+pub mod peer;
 pub mod problem;
 pub mod tls;
 

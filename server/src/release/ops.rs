@@ -5,7 +5,7 @@ pub use super::sql::ReleaseRow;
 use crate::audit;
 use crate::db::{Error, Tx};
 use crate::refusal::Refusal;
-use crate::repo::publish::{Offered, renew_soon, targets_of};
+use crate::repo::publish::{Offered, check_listed, renew_soon, targets_of};
 use crate::repo::sign::{AssignedManifest, DeltaTarget};
 use crate::repo::{Listed, Repo, Stored};
 use crate::tx;
@@ -33,6 +33,7 @@ pub async fn publish(
         let deltas = deltas_offered(tx, &repo.tenant).await?;
         repo.resign(tx, &before, Some(&deltas), now).await?;
         verify_listed(repo, tx, now).await?;
+        check_listed(&offered, &all)?;
         let names: Vec<&str> = offered.metadata.iter().map(|stored| stored.role.as_str()).collect();
         note(repo, tx, actor, "tuf.publish", "tuf", &names.join(" "), now).await?;
         Ok::<_, Refusal>(new)

@@ -164,6 +164,47 @@ both_services! {
         assert_eq!(service.get("viewer", "/releases").await["items"].as_array().unwrap().len(), 2);
     }
 
+    async fn a_role_that_nobody_delegates_to_is_refused_and_so_is_a_file_that_nobody_lists(service: Service) {
+        let mut desk = Desk::ready(&service).await;
+        desk.publish(&service, "r1", 1, &firmware("7.22.0", "movehub")).await;
+        let now = service.state.now();
+        let before = versions(&status(&service).await);
+        // Without a signature, and with one of a key that signs other roles by right.
+        for role in ["product-evil", "channel-evil"] {
+            for names in [&[][..], PRODUCT] {
+                let mut parcel = Parcel::default();
+                parcel.metadata.insert(role.into(), desk.sign(&list(1, &Map::new(), now), names));
+                refused(&parcel.publish(&service).await, "not-signed");
+                assert_eq!(versions(&status(&service).await), before, "{role}");
+            }
+        }
+        // What an undelegated role lists is no release either.
+        let artefact = service.upload("firmware", &firmware("7.27.0", "movehub")).await;
+        let mut body = manifest("r2", 1, std::slice::from_ref(&artefact));
+        body["hardware"] = json!(["evil"]);
+        let bytes = body.to_string().into_bytes();
+        let path = "products/evil/r2.json";
+        let mut parcel = Parcel::default();
+        let listed = Map::from_iter([(path.to_owned(), target(&bytes))]);
+        parcel.metadata.insert("product-evil".into(), desk.sign(&list(1, &listed, now), &[]));
+        parcel.files.insert(path.into(), bytes.clone());
+        refused(&parcel.publish(&service).await, "not-signed");
+        assert_eq!(service.operator("viewer", "GET", "/releases/evil/r2", &Value::Null).await.status, 404);
+
+        let good = desk.release(&manifest("r2", 1, &[artefact]), now);
+        let mut stray = good.clone();
+        stray.files.insert(path.into(), bytes);
+        refused(&stray.publish(&service).await, "file-unlisted");
+        // Of two versions in one publish the first would be looked at by nobody.
+        let mut twice = good.body();
+        let again = twice["metadata"][1].clone();
+        twice["metadata"].as_array_mut().unwrap().push(again);
+        let answer = service.operator("release-manager", "POST", "/tuf/publish", &twice).await;
+        refused(&answer, "metadata-malformed");
+        assert_eq!(versions(&status(&service).await), before);
+        good.publish(&service).await.good();
+    }
+
     async fn the_root_goes_on_only_by_the_old_and_the_new_keys(service: Service) {
         let desk = Desk::ready(&service).await;
         let now = service.state.now();

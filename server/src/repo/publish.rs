@@ -9,14 +9,15 @@ use holdfast_proto::api::tuf::{OnlineKeys, PublishTuf, RoleStatus, TufStatus};
 use holdfast_proto::{Bytes, Digest};
 use serde_json::Value;
 use sha2::Digest as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// At most so many metadata files and target files in one publish.
 const FILES_MAX: usize = 256;
 /// A manifest, a bundle, a key list.
 const TARGET_FILE_MAX_BYTES: usize = 256 << 10;
+
 /// Roles that the desk signs: root, targets, `product-*`, `channel-*`.
-fn is_offline(role: &str) -> bool {
+pub(super) fn is_offline(role: &str) -> bool {
     matches!(role, "root" | "targets") || role.starts_with("product-") || role.starts_with("channel-")
 }
 
@@ -177,6 +178,13 @@ fn read_offered(body: &PublishTuf) -> Result<Vec<Stored>, Refusal> {
     if body.metadata.is_empty() || body.metadata.len() + body.files.len() > FILES_MAX {
         return Err(Refusal::invalid("publish-size", format!("a publish holds 1 to {FILES_MAX} files")));
     }
+    // Only root is walked version by version: of any other role nobody would verify the one that is superseded here.
+    let mut roles = BTreeSet::new();
+    let again = body.metadata.iter().find(|one| one.role != "root" && !roles.insert(one.role.as_str()));
+    if let Some(again) = again {
+        let text = format!("{}: a publish brings one version of it", audit::printable(&again.role));
+        return Err(Refusal::invalid("metadata-malformed", text));
+    }
     body.metadata
         .iter()
         .map(|metadata| {
@@ -221,6 +229,20 @@ fn read_files(body: &PublishTuf) -> Result<BTreeMap<String, Vec<u8>>, Refusal> {
         files.insert(file.path.clone(), file.bytes.0.clone());
     }
     Ok(files)
+}
+
+/// Refuses a file that no role of the desk lists by these bytes: it would take its path's room for nothing.
+pub(crate) fn check_listed(offered: &Offered, all: &Newest) -> Result<(), Refusal> {
+    let mut listed = BTreeSet::new();
+    for stored in all.values().filter(|stored| stored.role != "root" && is_offline(&stored.role)) {
+        listed.extend(targets_of(stored)?);
+    }
+    let stray =
+        offered.files.iter().find(|(path, bytes)| !listed.contains(&((*path).clone(), sha256(bytes))));
+    let Some((path, _)) = stray else { return Ok(()) };
+    let text =
+        format!("{path}: no role lists this file with these bytes; publish it with the role that lists it");
+    Err(Refusal::invalid("file-unlisted", text))
 }
 
 fn check_successor(there: Option<&Stored>, offered: &Stored) -> Result<(), Refusal> {

@@ -3,7 +3,7 @@
 //! Two devices walk: one that was made with the first root, and one that stands where the last publish left it.
 //! Whatever either refuses is not published.
 
-use super::publish::Newest;
+use super::publish::{Newest, is_offline};
 use super::sign::{ASSIGNMENT_EPOCH, AssignedManifest};
 use super::{Repo, sql};
 use crate::db::Tx;
@@ -63,6 +63,7 @@ impl Repo {
                     trusted.find(&path, &mut pocket, &mut shelf).map_err(refused)?;
                 }
             }
+            check_delegated(before, all, &pocket)?;
         }
         Ok(())
     }
@@ -139,6 +140,24 @@ impl Repo {
         }
         Ok(shelf)
     }
+}
+
+/// Refuses an offered role that the walk never reached: nobody delegates to it, so nobody's signature was asked for.
+/// The client stores a delegated role only once its delegator's keys have signed it.
+fn check_delegated(before: &Newest, all: &Newest, pocket: &Pocket) -> Result<(), Refusal> {
+    let offered = all
+        .iter()
+        .filter(|(role, _)| is_offline(role) && !matches!(role.as_str(), "root" | "targets"))
+        .filter(|(role, stored)| before.get(*role).is_none_or(|there| there.version != stored.version));
+    for (role, stored) in offered {
+        if pocket.0.get(&format!("{role}.json")) != Some(&stored.bytes) {
+            let text = format!(
+                "no role that devices trust delegates to {role}, so no key may sign it: delegate to it in targets first"
+            );
+            return Err(Refusal::invalid("not-signed", text));
+        }
+    }
+    Ok(())
 }
 
 fn walk(pocket: &mut Pocket, shelf: &mut Shelf, now: i64) -> Result<Trusted, Refusal> {

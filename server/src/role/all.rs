@@ -45,6 +45,8 @@ impl Running {
         let bounds = Bounds {
             max_connections: state.config.listen.max_connections,
             handshake: Duration::from_secs(10),
+            // Longer than clients keep a connection for the next request: a device's is 15 s.
+            idle: Duration::from_secs(30),
             drain: Duration::from_secs(state.config.listen.drain_s),
         };
         let jobs = jobs(&state);

@@ -12,4 +12,6 @@ pub mod router;
 #[cfg(test)]
 mod callers;
 #[cfg(test)]
+mod late;
+#[cfg(test)]
 mod tests;

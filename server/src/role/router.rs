@@ -4,6 +4,7 @@
 
 use crate::http::auth::{Action as A, Need, Resource as R, guard};
 use crate::http::frame;
+use crate::http::gate::Gate;
 use crate::refusal::{Kind, Refusal};
 use crate::state::AppState;
 use crate::{
@@ -186,6 +187,8 @@ pub fn service(state: AppState) -> Router {
             Refusal::new(Kind::MethodNotAllowed, "method-not-allowed", "this route has no such method")
         })
         .layer(from_fn(frame::frame))
+        .layer(axum::Extension(frame::Pulse::default()))
+        .layer(axum::Extension(Gate::for_requests(state.config.limits.concurrent_requests)))
         .layer(axum::Extension(state.clone()))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(crate::http::problem::panicked))
         .with_state(state)

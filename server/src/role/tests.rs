@@ -232,7 +232,11 @@ async fn enrolled_device(state: &AppState) -> Vec<CertificateDer<'static>> {
     chain
 }
 
-async fn certificate(state: &AppState, profile: &'static str, subject: &str) -> Vec<CertificateDer<'static>> {
+pub(super) async fn certificate(
+    state: &AppState,
+    profile: &'static str,
+    subject: &str,
+) -> Vec<CertificateDer<'static>> {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
     let spki = rcgen::PublicKeyData::subject_public_key_info(&key);
     let leaf = profile::Leaf::Controller { trust_domain: "t", site: subject };

@@ -12,6 +12,8 @@ use holdfast_proto::report::Report;
 
 /// Characters of a device's own words that are kept.
 const DETAIL_MAX_CHARS: usize = 1024;
+/// As above, of the codec that it names.
+const CODEC_MAX_CHARS: usize = 32;
 
 /// What a device is served: its newest assignment, as the rollout's state words it.
 #[derive(Debug, Clone)]
@@ -124,9 +126,12 @@ pub async fn report(
 
 /// The device's own words, cut, and without control characters but the ends of lines.
 fn detail_of(report: &Report) -> String {
-    let text = report.detail.as_deref().unwrap_or_default();
+    shown(report.detail.as_deref().unwrap_or_default(), DETAIL_MAX_CHARS)
+}
+
+fn shown(text: &str, max_chars: usize) -> String {
     let shown = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
-    text.chars().take(DETAIL_MAX_CHARS).map(shown).collect()
+    text.chars().take(max_chars).map(shown).collect()
 }
 
 fn with_report(
@@ -154,7 +159,7 @@ fn with_report(
         level_word(evidence).clone_into(&mut next.evidence);
     }
     if let Some(transfer) = &report.transfer {
-        next.codec = transfer.codec.chars().take(32).collect();
+        next.codec = shown(&transfer.codec, CODEC_MAX_CHARS);
         next.bytes = transfer.bytes.min(i64::MAX as u64) as i64;
         next.full_bytes = transfer.full_bytes.min(i64::MAX as u64) as i64;
     }

@@ -90,20 +90,59 @@ both_services! {
         assert_eq!(value(read(&service, &may, &format!("{path}?version=1")).await), b"one");
         assert_eq!(read(&service, &may, &format!("{path}?version=3")).await.refusal(), (404, "not-found".into()));
 
-        // A deny overrides; lifting it needs another than who laid it; withdrawing the allow holds at once.
+        // A deny overrides; withdrawing the allow holds at once.
         let mut deny = grant("site/**", "ring=north");
         deny["effect"] = json!("deny");
         let deny = granted(&service, &deny).await;
         assert_eq!(read(&service, &may, path).await.refusal(), (403, "not-granted".into()));
-        let lift = service.operator("grant-admin", "DELETE", &format!("/grants/{deny}"), &Value::Null).await;
-        assert_eq!(lift.status, 403, "{}", lift.text());
-        service.operator("grant-approver", "DELETE", &format!("/grants/{deny}"), &Value::Null).await.good();
+        let withdraw = async |role: &str| {
+            service.operator(role, "DELETE", &format!("/grants/{deny}"), &Value::Null).await
+        };
+        assert_eq!(withdraw("grant-admin").await.good()["state"], "withdrawing");
+        assert_eq!(withdraw("grant-approver").await.good()["state"], "withdrawn");
         assert_eq!(value(read(&service, &may, path).await), b"two");
         service.operator("grant-admin", "DELETE", &format!("/grants/{id}"), &Value::Null).await.good();
         assert_eq!(read(&service, &may, path).await.refusal(), (403, "not-granted".into()));
         // Reads and denials are in the audit trail, values are not.
         let trail = service.get("auditor", "/audit?limit=1000").await.to_string();
         assert!(trail.contains("secret.read") && trail.contains("denied") && trail.contains("grant.approve"), "{trail}");
+    }
+
+    async fn lifting_a_deny_takes_two_persons_and_it_denies_until_the_second(service: Service) {
+        let device = service.device("serial-1", &json!({})).await;
+        put(&service, "a/b", b"value").await.good();
+        granted(&service, &grant("a/*", "")).await;
+        let mut deny = grant("a/*", "");
+        deny["effect"] = json!("deny");
+        let id = granted(&service, &deny).await;
+        let withdraw = async |role: &str, id: &str| {
+            service.operator(role, "DELETE", &format!("/grants/{id}"), &Value::Null).await
+        };
+        let denied = async || assert_eq!(read(&service, &device, "a/b").await.refusal(), (403, "not-granted".into()));
+        // Who approves grants is not the first to speak, whoever laid the deny.
+        assert_eq!(withdraw("grant-approver", &id).await.refusal(), (403, "not-allowed".into()));
+        denied().await;
+        assert_eq!(withdraw("grant-admin", &id).await.good()["state"], "withdrawing");
+        denied().await;
+        // Who spoke first is not the second, and nothing else ends the wish.
+        assert_eq!(withdraw("grant-admin", &id).await.refusal(), (403, "not-allowed".into()));
+        let again = service.operator("grant-approver", "POST", &format!("/grants/{id}/approve"), &Value::Null).await;
+        assert_eq!(again.refusal(), (409, "grant-not-proposed".into()));
+        denied().await;
+        // The wish is under the row's MAC: a writer of the database cannot make himself its author.
+        forge(&service, "UPDATE access_grant SET withdraw_proposed_by = 'x' WHERE state = 'withdrawing'").await;
+        assert_eq!(withdraw("grant-approver", &id).await.refusal(), (500, "secret-tampered".into()));
+        let first = service.get("viewer", "/grants").await;
+        let author = first["items"].as_array().unwrap().iter().find(|one| one["id"] == json!(id)).unwrap()["proposed_by"].clone();
+        forge(&service, &format!("UPDATE access_grant SET withdraw_proposed_by = '{}' WHERE state = 'withdrawing'", author.as_str().unwrap())).await;
+        assert_eq!(withdraw("grant-approver", &id).await.good()["state"], "withdrawn");
+        assert_eq!(value(read(&service, &device, "a/b").await), b"value");
+        assert_eq!(withdraw("grant-admin", &id).await.refusal(), (409, "grant-withdrawn".into()));
+        // A deny that was only proposed is taken back by one.
+        let proposed = propose(&service, &deny).await;
+        assert_eq!(withdraw("grant-admin", &proposed).await.good()["state"], "withdrawn");
+        let trail = service.get("auditor", "/audit?limit=1000").await.to_string();
+        assert!(trail.contains("grant.propose-withdrawal") && trail.contains("grant.withdraw"), "{trail}");
     }
 
     async fn a_tier_is_a_demand_and_explain_shows_the_walk(service: Service) {
@@ -199,7 +238,7 @@ both_services! {
             "UPDATE access_grant SET state = 'active', proposal = replace(proposal, 'a/*', 'a/**')".to_owned(),
             format!(
                 "INSERT INTO access_grant SELECT tenant_id, 'grant_copy', proposal, state, proposed_by, approved_by, created_at, \
-                 version, mac FROM access_grant WHERE id = '{id}'"
+                 version, mac, withdraw_proposed_by FROM access_grant WHERE id = '{id}'"
             ),
         ] {
             forge(&service, &statement).await;

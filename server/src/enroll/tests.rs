@@ -1,0 +1,190 @@
+//! What a stranger's proof leaves behind. Whole enrolments are played in `tests/tests/enroll_protocol.rs`.
+
+use super::evidence::{Case, Facts, Keep, Peer, Verdict};
+use super::ops::Door;
+use super::session::{Session, TpmSession};
+use super::{prove, sql};
+use crate::both_services;
+use crate::db::Error;
+use crate::refusal::Refusal;
+use crate::testing::service::{Answer, Service};
+use crate::tx;
+use axum::body::Body;
+use axum::http::Request;
+use holdfast_proto::api::device::{Check, CheckResult};
+use holdfast_proto::api::enrollment::{EnrollmentPurpose, EnrollmentState};
+use holdfast_proto::enroll::{EnrollProof, EnrollStart};
+use holdfast_proto::{Bytes, Digest};
+use holdfast_trust::attest::{self, Reason};
+use serde_json::{Value, json};
+use sqlx::Row as _;
+
+const DOOR: Door<'_> = Door { purpose: EnrollmentPurpose::Enroll, device: None, exporter: [7; 32] };
+const EK: Digest = Digest([5; 32]);
+
+fn session(tpm: bool) -> Session {
+    let tpm = tpm.then(|| TpmSession {
+        ek_hash: EK,
+        ak_name: Bytes::default(),
+        pcr_bank: 11,
+        pcr_selection: vec![],
+    });
+    Session {
+        purpose: EnrollmentPurpose::Enroll,
+        m1: Digest([0; 32]),
+        nonce: Bytes(vec![1; 32]),
+        expires_at: i64::MAX,
+        secret: Bytes(vec![2; 32]),
+        tpm,
+        device: None,
+    }
+}
+
+fn start(tenant: &str, serial: &str, token: &str) -> Value {
+    json!({"kind": "join_token", "tenant": tenant, "serial": serial, "model": "m", "join_token": {"token_id": token}})
+}
+
+fn message(m1: &[u8]) -> EnrollProof {
+    EnrollProof {
+        m1: Bytes(m1.to_vec()),
+        m2: Bytes(b"m2".to_vec()),
+        csr: Bytes::default(),
+        tpm: None,
+        join_token: None,
+    }
+}
+
+/// Writes a waiting attempt from these M3 bytes, over the one of that id if it is there.
+async fn wait(service: &Service, id: &str, body: &[u8]) {
+    let tenant = service.state.tenant().to_owned();
+    let start: EnrollStart = serde_json::from_value(start(&tenant, "serial-1", "t")).unwrap();
+    let (session, message) = (session(true), message(b"m1"));
+    let case = Case {
+        tenant: &tenant,
+        door: DOOR,
+        session: &session,
+        body,
+        message: &message,
+        start: &start,
+        proof: body,
+        token: None,
+        roots_version: "0",
+    };
+    tx!(service.state.db, "test.wait", |tx| {
+        let open = sql::attempt_by_id(tx, &tenant, id).await?;
+        let verdict = Verdict {
+            state: EnrollmentState::Pending,
+            reason: "unknown",
+            device: None,
+            checks: &[],
+            facts: Facts { ek_hash: Some(EK), ..Facts::default() },
+            issued: None,
+            keep: Keep::All,
+        };
+        case.write(tx, (id, open.as_ref()), verdict, 1).await?;
+        Ok::<_, Error>(())
+    })
+    .unwrap();
+}
+
+async fn inputs(service: &Service) -> i64 {
+    let mut tx = service.state.db.read().await.unwrap();
+    let row = sqlx::query("SELECT COUNT(*) FROM evidence_inputs").fetch_one(tx.conn()).await.unwrap();
+    row.try_get(0).unwrap()
+}
+
+/// Whether the peer of this EK is one of ours.
+async fn peer(service: &Service) -> Peer {
+    let tenant = service.state.tenant().to_owned();
+    let start: EnrollStart = serde_json::from_value(start(&tenant, "serial-1", "t")).unwrap();
+    let (session, message) = (session(true), message(b"m1"));
+    let (body, proof, token, roots_version) = (&b"m3"[..], &b""[..], None, "0");
+    let case = Case {
+        tenant: &tenant,
+        door: DOOR,
+        session: &session,
+        body,
+        message: &message,
+        start: &start,
+        proof,
+        token,
+        roots_version,
+    };
+    case.peer(&mut service.state.db.read().await.unwrap()).await.unwrap()
+}
+
+async fn send(service: &Service, path: &str, body: &Value) -> Answer {
+    let request = Request::builder().method("POST").uri(path).header("content-type", "application/json");
+    service.ask(request.body(Body::from(body.to_string())).unwrap(), None).await
+}
+
+#[test]
+fn of_a_refused_stranger_the_checks_are_kept_and_his_bytes_are_not() {
+    let rule = Reason::ProofMac.code().to_owned();
+    let check = Check { rule, result: CheckResult::Pass, detail: String::new() };
+    let refused = attest::Refusal { reason: Reason::CertifyType, checks: vec![check] };
+    assert_eq!(Keep::of(&refused, Peer::Stranger), Keep::ChecksAlone);
+    assert_eq!(Keep::of(&refused, Peer::Known), Keep::AllButTheSecret);
+}
+
+both_services! {
+    async fn an_ek_is_known_once_a_claim_names_it(service: Service) {
+        assert_eq!(peer(&service).await, Peer::Stranger);
+        let claim = json!({"record": {"serial": "serial-1", "model": "m", "ek_hash": EK}, "labels": {}});
+        service.post("operator", "/devices", &claim).await;
+        assert_eq!(peer(&service).await, Peer::Known);
+    }
+
+    async fn an_attempt_that_comes_again_replaces_its_inputs_and_no_other_attempts(service: Service) {
+        wait(&service, "enr_1", b"first").await;
+        // m1, m2, m3 (the proof has the same bytes here), secret.
+        assert_eq!(inputs(&service).await, 4);
+        for body in [&b"second"[..], b"third"] {
+            wait(&service, "enr_1", body).await;
+            assert_eq!(inputs(&service).await, 4);
+        }
+        // Another attempt of the serial has the same bytes: they stay as long as one names them.
+        wait(&service, "enr_2", b"third").await;
+        wait(&service, "enr_1", b"fourth").await;
+        assert_eq!(inputs(&service).await, 5);
+        service.get("viewer", "/enrollments/enr_2").await;
+        wait(&service, "enr_2", b"fourth").await;
+        assert_eq!(inputs(&service).await, 4);
+    }
+
+    async fn strangers_wait_in_bounded_numbers(service: Service) {
+        let tenant = service.state.tenant().to_owned();
+        wait(&service, "enr_0", b"body").await;
+        let room = async || prove::room(&mut service.state.db.read().await.unwrap(), &tenant).await;
+        tx!(service.state.db, "test.fill", |tx| {
+            let mut row = sql::attempt_by_id(tx, &tenant, "enr_0").await?.unwrap();
+            for number in 2..prove::WAITING_MAX {
+                row.shown.id = format!("enr_{number}");
+                sql::attempt_put(tx, &tenant, &row).await?;
+            }
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+        room().await.unwrap();
+        wait(&service, "enr_last", b"body").await;
+        let full: Refusal = room().await.unwrap_err();
+        assert_eq!(full.code, "too-many-waiting");
+        service.post("operator", "/enrollments/enr_0/refuse", &json!({"reason": "x"})).await;
+        room().await.unwrap();
+    }
+
+    async fn a_control_character_in_what_a_peer_says_is_refused_and_no_fault(service: Service) {
+        let tenant = service.state.tenant().to_owned();
+        for (serial, token) in [("a\0b", "t"), ("serial-1", "t\0"), ("a\0b", "t\0")] {
+            let m1 = start(&tenant, serial, token);
+            let answer = send(&service, "/v1/enroll/start", &m1).await;
+            assert!((400..500).contains(&answer.status), "{}: {}", answer.status, answer.text());
+            let sealed = Bytes(service.state.sessions.seal(&session(false)).unwrap());
+            let m2 = json!({"session": sealed, "nonce": Bytes(vec![1; 32]), "expires_at": i64::MAX});
+            let mut m3 = serde_json::to_value(message(m1.to_string().as_bytes())).unwrap();
+            m3["m2"] = json!(Bytes(m2.to_string().into_bytes()));
+            let answer = send(&service, "/v1/enroll/proof", &m3).await;
+            assert!((400..500).contains(&answer.status), "{}: {}", answer.status, answer.text());
+        }
+    }
+}
