@@ -27,7 +27,7 @@ const LONGEST_LIFE_MS: u64 = 600;
 /// The longest that it lives on after it wrote the state that was drawn, milliseconds.
 const LONGEST_AFTER_MS: u64 = 40;
 /// Of the link, so that a fetch takes about as long as everything else.
-const RATE: &str = "rate_bytes_per_s = 65536\n";
+const RATE: &str = "rate_bytes_per_s = 32768\n";
 /// What the agent writes into its journal on the way, in order.
 const STATES: [&str; 10] = [
     "idle",
