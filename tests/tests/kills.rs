@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 const HARDWARE: &str = "movehub";
+/// So many find the journal in the middle of an update.
 const KILLS: u32 = 200;
 /// Kills in one update, so that most fall into the middle of one.
 const KILLS_IN_ONE: u32 = 10;
@@ -66,8 +67,9 @@ fn two_hundred_kills_end_on_a_bootable_slot_and_on_the_assigned_release() -> any
 
     let mut chance = Chance::seeded(20_261_125);
     let (mut kills, mut cuts, mut updates, mut found) = (0, 0, 0, Found::new());
-    while kills < KILLS {
+    while inside(&found) < KILLS {
         updates += 1;
+        ensure!(updates <= KILLS, "the kills do not fall into updates: {found:?}");
         let release = (updates % 3).to_string();
         let rollout = plant.roll_out(HARDWARE, &release)?;
         let is_offered = || Ok((!plant.assignments(&rollout)?.is_empty()).then_some(()));
@@ -88,12 +90,15 @@ fn two_hundred_kills_end_on_a_bootable_slot_and_on_the_assigned_release() -> any
         "{kills} kills, {cuts} of them power cuts, in {updates} updates; found in the journal: {found:?}"
     );
     ensure!(cuts > 0, "no power was cut");
-    let inside: u32 = found.iter().filter(|(state, _)| *state != "idle").map(|(_, kills)| kills).sum();
-    ensure!(inside * 3 > kills * 2, "only {inside} of {kills} kills fell into an update");
     for state in ["fetching", "staged", "arming", "rebooting", "trial"] {
         ensure!(found.contains_key(state), "no kill found the journal at {state}: {found:?}");
     }
     Ok(())
+}
+
+/// Kills in the middle of an update: how many of all are, is a matter of the machine's speed.
+fn inside(found: &Found) -> u32 {
+    found.iter().filter(|(state, _)| *state != "idle").map(|(_, kills)| kills).sum()
 }
 
 /// Kills the agent until the update is done or has been killed often enough; kills and power cuts.
