@@ -33,23 +33,30 @@ impl Machine {
         let contacted = self.volatile.trial.contacted || gate.wants_contact_within_ms().is_none();
         if healthy && contacted && self.volatile.trial.asked {
             self.commit(job);
+        } else if healthy && contacted {
+            // A release withdrawn meanwhile is not kept. No answer is no reason to leave it. Where health alone decides
+            // it comes first: who answers slowly must not keep a release that is not well.
+            self.ask_in_trial();
         } else if !contacted && now_ms >= self.contact_by_ms(deadline_ms) {
             self.revert(job, Revert::NoContact, None);
         } else if now_ms >= deadline_ms {
             self.revert(job, Revert::HealthTimeout, None);
-        } else if !self.volatile.trial.asked {
-            // A release withdrawn meanwhile is not kept. No answer is no reason to leave it.
-            self.volatile.trial.asked = true;
-            self.start(Effect::FetchMetadata, Awaited::Check);
+        } else if !contacted && !self.volatile.trial.asked {
+            self.ask_in_trial();
         } else if !healthy {
             let profile = job.manifest.health_profile.clone();
             self.start(Effect::RunHealth { profile, deadline_ms }, Awaited::Health);
         } else if now_ms >= self.volatile.due_ms {
-            self.start(Effect::FetchMetadata, Awaited::Check);
+            self.ask_in_trial();
         } else {
             return false;
         }
         true
+    }
+
+    fn ask_in_trial(&mut self) {
+        self.volatile.trial.asked = true;
+        self.start(Effect::FetchMetadata, Awaited::Check);
     }
 
     /// When a trial that waits must be looked at again.

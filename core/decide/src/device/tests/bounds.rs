@@ -4,12 +4,12 @@ use super::fixture::*;
 use super::*;
 use holdfast_proto::report::Progress;
 
-/// What a machine in Trial of r2 does once it was asked whether r2 is withdrawn.
-fn in_trial(gate: CommitGate) -> Machine {
+/// A machine in Trial of r2, and what it wants to know first.
+fn in_trial(gate: CommitGate) -> (Machine, Effect) {
     let policy = Policy { commit_gate: gate, ..policy(ONE_SHOT) };
     let mut machine = resumed_with(State::Rebooting { job: job() }, away(1), policy, 1_000);
-    assert_eq!(drain(&mut machine).pop(), Some(Effect::FetchMetadata));
-    machine
+    let first = drain(&mut machine).pop().unwrap();
+    (machine, first)
 }
 
 #[test]
@@ -324,11 +324,12 @@ fn quarantine_forgets_the_oldest_of_more_than_it_holds() {
 #[test]
 fn a_trial_waits_for_what_its_gate_wants_and_no_more() {
     // Contact alone: the health profile is not run.
-    let mut machine = in_trial(CommitGate::ServerContact { within_ms: 120_000 });
+    let (mut machine, first) = in_trial(CommitGate::ServerContact { within_ms: 120_000 });
+    assert_eq!(first, Effect::FetchMetadata);
     machine.handle(Event::Checked { assigned: None, poll_after_ms: 60_000 }, now(1_001));
     assert_eq!(state(&machine), "committing");
     // Without contact it wakes for the next check, then for the end of its time.
-    let mut machine = in_trial(CommitGate::ServerContact { within_ms: 120_000 });
+    let (mut machine, _) = in_trial(CommitGate::ServerContact { within_ms: 120_000 });
     machine.handle(Event::CheckFailed(CheckFailure::Offline), now(1_001));
     drain(&mut machine);
     let due = machine.poll_timeout().unwrap().boottime_ms;
@@ -340,10 +341,27 @@ fn a_trial_waits_for_what_its_gate_wants_and_no_more() {
     // A contact of any kind is one.
     machine.handle(Event::Contacted, now(120_999));
     assert_eq!(state(&machine), "committing");
-    // Health alone: no contact is waited for.
-    let mut machine = in_trial(CommitGate::LocalHealth);
+    // Both: contact is looked for while health may still take long, since it has less time.
+    let (mut machine, first) = in_trial(CommitGate::Both { within_ms: 120_000 });
+    assert_eq!(first, Effect::FetchMetadata);
     machine.handle(Event::CheckFailed(CheckFailure::Offline), now(1_001));
-    assert!(matches!(drain(&mut machine).pop(), Some(Effect::RunHealth { deadline_ms: 601_000, .. })));
+    assert!(matches!(drain(&mut machine).pop(), Some(Effect::RunHealth { .. })));
+    // Health alone is asked for before anybody who could answer slowly, and a release that is not well asks nobody.
+    let health = |verdict, at| {
+        let (mut machine, first) = in_trial(CommitGate::LocalHealth);
+        assert!(matches!(first, Effect::RunHealth { deadline_ms: 601_000, .. }), "{first:?}");
+        machine.handle(Event::HealthEnded(verdict), now(at));
+        machine
+    };
+    let mut machine = health(HealthVerdict::Failed { detail: String::new() }, 1_001);
+    assert_eq!(drain(&mut machine).pop(), Some(Effect::Revert { to: Slot::A }));
+    // One that is well, in its last moment even, is kept if it was not withdrawn, however long that answer takes.
+    for at in [1_001, 601_000] {
+        let mut machine = health(HealthVerdict::Passed, at);
+        assert_eq!(drain(&mut machine), [Effect::FetchMetadata]);
+        machine.handle(Event::CheckFailed(CheckFailure::Offline), now(9_000_000));
+        assert_eq!(state(&machine), "committing");
+    }
 }
 
 #[test]
@@ -352,7 +370,7 @@ fn reports_name_the_release_that_runs_and_the_codec_that_brought_it() {
     let machine = fetching();
     assert_eq!(machine.record().state.job().unwrap().transfer.codec, "bsdiff");
     assert_eq!(runs(&machine), "r1");
-    assert_eq!(runs(&in_trial(CommitGate::LocalHealth)), "r2");
+    assert_eq!(runs(&in_trial(CommitGate::LocalHealth).0), "r2");
     assert_eq!(
         runs(&resumed(State::Reverted { job: job(), reason: Revert::HealthFailed, detail: None }, home())),
         "r1"

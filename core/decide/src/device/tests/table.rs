@@ -79,6 +79,7 @@ fn withdrawn_before_arming_is_dropped_without_quarantine() {
 fn withdrawn_in_trial_reverts_without_quarantine() {
     let booted = Booted { boot_id: "boot-1".into(), slot: Slot::B, on_trial: true, ..home() };
     let mut machine = resumed(State::Rebooting { job: job() }, booted);
+    machine.handle(Event::HealthEnded(HealthVerdict::Passed), now(1));
     assert_eq!(drain(&mut machine).pop(), Some(Effect::FetchMetadata));
     machine.handle(checked(Assigned { word: AssignmentWord::Withdrawn, ..r2() }), now(1));
     assert_eq!(drain(&mut machine).pop(), Some(Effect::Revert { to: Slot::A }));
@@ -94,9 +95,9 @@ fn withdrawn_in_trial_reverts_without_quarantine() {
 fn the_floor_is_in_the_record_that_permits_mark_good() {
     let booted = Booted { boot_id: "boot-1".into(), slot: Slot::B, on_trial: true, ..home() };
     let mut machine = resumed(State::Rebooting { job: job() }, booted);
-    machine.handle(Event::CheckFailed(CheckFailure::Offline), now(1));
+    machine.handle(Event::HealthEnded(HealthVerdict::Passed), now(1));
     drain(&mut machine);
-    machine.handle(Event::HealthEnded(HealthVerdict::Passed), now(2));
+    machine.handle(Event::Checked { assigned: None, poll_after_ms: 60_000 }, now(2));
     let effects = drain(&mut machine);
     assert!(matches!(&effects[..], [Effect::Persist(r), Effect::MarkGood { .. }] if r.standing.floor == 2));
 }
