@@ -60,14 +60,15 @@ impl Fetch<'_> {
     }
 
     fn full_within(&mut self, artefact: &Artefact, bytes: &mut u64) -> Result<FetchEnd, FetchFailure> {
-        let slice = Slice::until(self.until_ms);
+        let slice = Slice::until(self.until_ms, clock::boottime_ms());
         self.ask(artefact.length)?;
         let mut blocks = Blocks::open(self.service, artefact.sha256, artefact.length, artefact.block_root)?;
         let mut out = self.open_target(&artefact.name)?;
         let have = blocks.list().verified_prefix(&mut out).map_err(|error| storage(&error))?;
         blocks.seek(have * BLOCK_LEN);
         out.seek(SeekFrom::Start(have * BLOCK_LEN)).map_err(|error| storage(&error))?;
-        let (began, until_ms) = slice.begin();
+        let began = clock::boottime_ms();
+        let until_ms = slice.begin(began);
         for index in have..blocks.list().count() {
             if index > have && clock::boottime_ms() >= until_ms {
                 *bytes = blocks.received();
@@ -92,7 +93,7 @@ impl Fetch<'_> {
         ram_bytes: u64,
         bytes: &mut u64,
     ) -> Result<FetchEnd, FetchFailure> {
-        let slice = Slice::until(self.until_ms);
+        let slice = Slice::until(self.until_ms, clock::boottime_ms());
         self.ask(plan.length)?;
         let mut patch = Blocks::open(self.service, plan.patch_sha256, plan.length, plan.custom.block_root)?;
         let ended = self.apply(artefact, plan, ram_bytes, &mut patch, slice);
@@ -133,7 +134,8 @@ impl Fetch<'_> {
             .map_err(|e| lost("write the output", Some(e)))?;
         let from = applier.progress(&mut out)?;
         patch.seek(from.patch_offset);
-        let (began, until_ms) = slice.begin();
+        let began = clock::boottime_ms();
+        let until_ms = slice.begin(began);
         for index in from.next_frame..applier.header().frame_count {
             if index > from.next_frame && clock::boottime_ms() >= until_ms {
                 return Ok(FetchEnd::Yielded);
@@ -169,14 +171,13 @@ impl Fetch<'_> {
 struct Slice(u64);
 
 impl Slice {
-    fn until(until_ms: u64) -> Self {
-        Self(until_ms.saturating_sub(clock::boottime_ms()))
+    fn until(until_ms: u64, now_ms: u64) -> Self {
+        Self(until_ms.saturating_sub(now_ms))
     }
 
-    /// Now and its end.
-    fn begin(self) -> (u64, u64) {
-        let now_ms = clock::boottime_ms();
-        (now_ms, now_ms.saturating_add(self.0))
+    /// Its end, when it begins now.
+    fn begin(self, now_ms: u64) -> u64 {
+        now_ms.saturating_add(self.0)
     }
 }
 

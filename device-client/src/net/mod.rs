@@ -150,6 +150,7 @@ impl Service {
     /// With less patience.
     #[cfg(test)]
     fn within(mut self, limits: Limits) -> Self {
+        // Unwrap safety: it was just made, and nothing was connected by it.
         let target = Arc::get_mut(&mut self.target).unwrap();
         (target.limits, target.patience) = (limits, Patience::new(limits));
         self
@@ -185,7 +186,7 @@ impl Service {
         self.whole(self.stream(method, path, headers, body)?)
     }
 
-    /// As [`Service::ask`], with the body still to be read, in the time of an answer.
+    /// As [`Service::ask`], with the body still to be read.
     pub(crate) fn stream(
         &self,
         method: &str,
@@ -196,7 +197,7 @@ impl Service {
         self.kept(Kind::Answer, method, path, headers, body)
     }
 
-    /// A blob, which may take as long as it gets somewhere.
+    /// A blob.
     pub(crate) fn blob(&self, path: &str, headers: &[(&str, String)]) -> Result<Streaming, DeviceError> {
         self.kept(Kind::Blob, "GET", path, headers, &[])
     }

@@ -18,9 +18,8 @@ pub(crate) struct Limits {
     pub(crate) handshake_ms: u64,
     /// Without any byte.
     pub(crate) silence_ms: u64,
-    /// An answer as a whole.
+    /// For an answer and for a blob: as long as this, and as long as the rate of what comes makes good for.
     pub(crate) answer_ms: u64,
-    /// A blob, and what is sent: as long as its rate makes good for.
     pub(crate) blob_ms: u64,
     pub(crate) bytes_per_s: u64,
 }
@@ -40,9 +39,8 @@ impl Default for Limits {
 /// What is being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Metadata, JSON: small, and there at once or never.
+    /// Metadata, JSON: bounded in its length, and a service may think before it answers.
     Answer,
-    /// As long as it takes at a rate that gets somewhere.
     Blob,
 }
 
@@ -71,11 +69,12 @@ impl Patience {
 
     /// For the next answer.
     pub(super) fn begin(&self, kind: Kind) {
-        let (full_ms, us_per_byte) = match kind {
-            Kind::Answer => (self.limits.answer_ms, 0),
-            Kind::Blob => (self.limits.blob_ms, self.us_per_byte()),
-        };
-        *self.left() = Left { now_us: full_ms * 1000, full_us: full_ms * 1000, us_per_byte };
+        let full_us = 1000
+            * match kind {
+                Kind::Answer => self.limits.answer_ms,
+                Kind::Blob => self.limits.blob_ms,
+            };
+        *self.left() = Left { now_us: full_us, full_us, us_per_byte: self.us_per_byte() };
     }
 
     /// So much came that is of use.
@@ -88,6 +87,12 @@ impl Patience {
     /// So much is sent: what this device says may take its time in every case.
     pub(super) fn sending(&self, bytes: usize) {
         self.left().fill(bytes, self.us_per_byte());
+    }
+
+    /// As if the other side had been waited for until nothing is left.
+    #[cfg(test)]
+    pub(super) fn exhaust(&self) {
+        self.left().now_us = 0;
     }
 
     fn us_per_byte(&self) -> u64 {
@@ -176,10 +181,12 @@ mod tests {
 
     #[test]
     fn a_slow_link_that_gets_somewhere_is_waited_for_and_one_that_does_not_is_given_up() {
-        assert!(lasts(Kind::Blob, 1_000_000, 1100), "eleven days at a little above the rate");
-        assert!(!lasts(Kind::Blob, 1_000, 900));
+        for kind in [Kind::Answer, Kind::Blob] {
+            assert!(lasts(kind, 1_000_000, 1100), "eleven days at a little above the rate");
+            assert!(!lasts(kind, 3_000, 900));
+        }
         assert!(lasts(Kind::Blob, 59, 0) && !lasts(Kind::Blob, 61, 0));
-        assert!(lasts(Kind::Answer, 179, 1 << 20) && !lasts(Kind::Answer, 181, 1 << 20));
+        assert!(lasts(Kind::Answer, 179, 0) && !lasts(Kind::Answer, 181, 0));
     }
 
     #[test]
