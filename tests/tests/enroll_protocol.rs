@@ -185,6 +185,49 @@ on_both_databases! {
         assert_eq!(world.anyone("/v1/enroll/start", &[], foreign_tenant.as_bytes()).code(), "malformed-message");
     }
 
+    fn strangers_wait_in_bounded_numbers_and_leave_their_checks_alone(world, &[("limits.waiting_enrollments", "1")]) {
+        let (first, second) = (chip(0), chip(1));
+        let kept = |reply: &wire::Reply| {
+            let kept = world.get(&format!("/enrollments/{}", reply.json()["record"].as_str().unwrap()));
+            assert!(!kept["checks"].as_array().unwrap().is_empty());
+            kept["inputs"].as_array().unwrap().len()
+        };
+        // Refused for its evidence, though whoever sent it has the endorsement key.
+        let spoilt = |chip: &chip::Chip, serial: &str| {
+            let m1 = chip.m1(serial);
+            let m2 = world.anyone("/v1/enroll/start", &[], &m1).ok().body;
+            let mut wire = world.open(&world.anonymous);
+            let (m3, proof) = chip.m3(&m1, &m2, wire.exporter(), |parts| parts.csr.truncate(20));
+            send(&mut wire, "enroll", &m3, &proof)
+        };
+        assert_eq!(kept(&spoilt(&first, "P-6")), 0, "a stranger's bytes were kept");
+
+        let m1 = first.m1("P-6");
+        let m2 = world.anyone("/v1/enroll/start", &[], &m1).ok().body;
+        let mut wire = world.open(&world.anonymous);
+        let (m3, proof) = first.m3(&m1, &m2, wire.exporter(), |_| {});
+        let waits = send(&mut wire, "enroll", &m3, &proof);
+        assert_eq!(waits.status, 202, "{}", waits.code());
+        let attempt = waits.json()["enrollment"].as_str().unwrap().to_owned();
+        assert_eq!(world.get(&format!("/enrollments/{attempt}"))["inputs"].as_array().unwrap().len(), 5);
+        // Another proof on the same nonce: refused by the rows, in a row of its own.
+        let mut other = world.open(&world.anonymous);
+        let (m3, proof) = first.m3(&m1, &m2, other.exporter(), |_| {});
+        let replayed = send(&mut other, "enroll", &m3, &proof);
+        assert_eq!(replayed.code(), "replayed");
+        assert_eq!(kept(&replayed), 0, "a stranger's bytes were kept in a row of their own");
+        let more = first.through(world, "enroll", "P-6", &world.anonymous);
+        assert_eq!((more.status, more.json()["enrollment"].as_str()), (202, Some(&*attempt)), "its own place is its own");
+
+        // One waits: no more strangers, until it is settled; who is claimed is not held up.
+        let full = second.through(world, "enroll", "P-7", &world.anonymous);
+        assert_eq!((full.status, full.code().as_str()), (503, "too-many-waiting"));
+        assert_eq!(world.get("/enrollments")["items"].as_array().unwrap().len(), 3, "nothing is written of it");
+        second.claim(world, "P-7");
+        second.through(world, "enroll", "P-7", &world.anonymous).ok();
+        assert!(kept(&spoilt(&second, "P-7")) > 0, "of one that is known they are evidence");
+    }
+
     fn a_wrong_token_is_refused_and_soon_slowed(world, &[("limits.sign_in_burst", "3"), ("limits.sign_in_per_second", "0.01")]) {
         let wrong = [("authorization", "Bearer hf_0000000000000000000000000000000000000000000000000000000000000000")];
         let ask = |headers: &[(&str, &str)]| world.open(&world.anonymous).call("GET", "/api/v1/devices", headers, b"").unwrap();

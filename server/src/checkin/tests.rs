@@ -298,12 +298,31 @@ both_services! {
         let trusted = device.walk(&service, &root).unwrap();
         assert_eq!(trusted.timestamp().unwrap().version, ahead + 1);
         assert_eq!(trusted.snapshot_version(), ahead + 1);
-        // No device can push them beyond a year.
+        // A device that claims ever more does not have everything signed each time.
         device.versions.timestamp = u64::MAX;
         device.say(&service, Progress::Idle).await;
+        for _ in 0..2 {
+            service.clock.advance(299);
+            crate::release::work::renew_metadata(service.state.clone()).await.unwrap();
+            assert_eq!(device.walk(&service, &root).unwrap().timestamp().unwrap().version, ahead + 1);
+        }
+        // No device can push them beyond a year.
+        let reported_at = service.state.now() as u64 - 598;
+        service.clock.advance(2);
         crate::release::work::renew_metadata(service.state.clone()).await.unwrap();
         let version = device.walk(&service, &root).unwrap().timestamp().unwrap().version;
-        assert_eq!(version, service.state.now() as u64 + 365 * 86_400 + 1);
+        assert_eq!(version, reported_at + 365 * 86_400 + 1);
+    }
+
+    async fn a_codec_with_control_characters_is_kept_without_them(service: Service) {
+        let (_desk, mut device, _) = offered(&service, "r2").await;
+        device.poll(&service).await;
+        let mut report = device.report(Progress::Accepted);
+        report.transfer = Some(holdfast_proto::report::Transfer { codec: "full\0".into(), bytes: 1, full_bytes: 2 });
+        device.send(&service, &report).await.good();
+        let mut tx = service.state.db.read().await.unwrap();
+        let row = sqlx::query("SELECT codec FROM assignment WHERE codec <> ''").fetch_one(tx.conn()).await.unwrap();
+        assert_eq!(sqlx::Row::get::<String, _>(&row, 0), "full\u{fffd}");
     }
 }
 

@@ -99,6 +99,7 @@ pub struct Limits {
     pub sign_in_per_second: f64,
     pub sign_in_burst: f64,
     pub concurrent_requests: usize,
+    pub waiting_enrollments: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -32,9 +32,7 @@ enum Outcome {
     Refused(Refusal),
 }
 
-/// So many attempts of strangers wait for an operator at once in a tenant.
-pub(super) const WAITING_MAX: i64 = 2000;
-/// When to come again after that.
+/// When to come again where too many wait for an operator.
 const FULL_RETRY_S: u32 = 600;
 
 /// Attempts that an operator or the device will go on with.
@@ -258,7 +256,7 @@ async fn wait(
     now: i64,
 ) -> Result<Outcome, Refusal> {
     if open.is_none() && case.peer(tx).await? == Peer::Stranger {
-        room(tx, case.tenant).await?;
+        room(state, tx, case.tenant).await?;
     }
     let is_new = open.is_none_or(|open| open.shown.state != waits);
     let verdict = Verdict {
@@ -278,12 +276,13 @@ async fn wait(
 }
 
 /// Strangers wait for an operator in bounded numbers; the transaction falls, so nothing is written of one more.
-pub(super) async fn room(tx: &mut Tx, tenant: &str) -> Result<(), Refusal> {
-    if sql::waiting(tx, tenant, WAITING_MAX).await? < WAITING_MAX {
+async fn room(state: &AppState, tx: &mut Tx, tenant: &str) -> Result<(), Refusal> {
+    let most = state.config.limits.waiting_enrollments;
+    if sql::waiting(tx, tenant, most.into()).await? < most.into() {
         return Ok(());
     }
     let text = format!(
-        "{WAITING_MAX} enrolments wait for an operator already: have him settle some, or register this device's claim"
+        "{most} enrolments wait for an operator already: have him settle some, or register this device's claim"
     );
     Err(Refusal::new(Kind::Unavailable, "too-many-waiting", text).retry_after(FULL_RETRY_S))
 }

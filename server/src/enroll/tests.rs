@@ -3,10 +3,9 @@
 use super::evidence::{Case, Facts, Keep, Peer, Verdict};
 use super::ops::Door;
 use super::session::{Session, TpmSession};
-use super::{prove, sql};
+use super::sql;
 use crate::both_services;
 use crate::db::Error;
-use crate::refusal::Refusal;
 use crate::testing::service::{Answer, Service};
 use crate::tx;
 use axum::body::Body;
@@ -54,24 +53,44 @@ fn message(m1: &[u8]) -> EnrollProof {
     }
 }
 
+/// What a stranger says.
+struct Said {
+    tenant: String,
+    start: EnrollStart,
+    session: Session,
+    message: EnrollProof,
+}
+
+impl Said {
+    fn to(service: &Service) -> Self {
+        let tenant = service.state.tenant().to_owned();
+        let start = serde_json::from_value(start(&tenant, "serial-1", "t")).unwrap();
+        Self { tenant, start, session: session(true), message: message(b"m1") }
+    }
+
+    /// In these M3 bytes; the proof has the same.
+    fn in_bytes<'a>(&'a self, body: &'a [u8]) -> Case<'a> {
+        let Self { tenant, start, session, message } = self;
+        Case {
+            tenant,
+            door: DOOR,
+            session,
+            body,
+            message,
+            start,
+            proof: body,
+            token: None,
+            roots_version: "0",
+        }
+    }
+}
+
 /// Writes a waiting attempt from these M3 bytes, over the one of that id if it is there.
 async fn wait(service: &Service, id: &str, body: &[u8]) {
-    let tenant = service.state.tenant().to_owned();
-    let start: EnrollStart = serde_json::from_value(start(&tenant, "serial-1", "t")).unwrap();
-    let (session, message) = (session(true), message(b"m1"));
-    let case = Case {
-        tenant: &tenant,
-        door: DOOR,
-        session: &session,
-        body,
-        message: &message,
-        start: &start,
-        proof: body,
-        token: None,
-        roots_version: "0",
-    };
+    let said = Said::to(service);
+    let case = said.in_bytes(body);
     tx!(service.state.db, "test.wait", |tx| {
-        let open = sql::attempt_by_id(tx, &tenant, id).await?;
+        let open = sql::attempt_by_id(tx, case.tenant, id).await?;
         let verdict = Verdict {
             state: EnrollmentState::Pending,
             reason: "unknown",
@@ -95,21 +114,8 @@ async fn inputs(service: &Service) -> i64 {
 
 /// Whether the peer of this EK is one of ours.
 async fn peer(service: &Service) -> Peer {
-    let tenant = service.state.tenant().to_owned();
-    let start: EnrollStart = serde_json::from_value(start(&tenant, "serial-1", "t")).unwrap();
-    let (session, message) = (session(true), message(b"m1"));
-    let (body, proof, token, roots_version) = (&b"m3"[..], &b""[..], None, "0");
-    let case = Case {
-        tenant: &tenant,
-        door: DOOR,
-        session: &session,
-        body,
-        message: &message,
-        start: &start,
-        proof,
-        token,
-        roots_version,
-    };
+    let said = Said::to(service);
+    let case = said.in_bytes(b"m3");
     case.peer(&mut service.state.db.read().await.unwrap()).await.unwrap()
 }
 
@@ -150,27 +156,6 @@ both_services! {
         service.get("viewer", "/enrollments/enr_2").await;
         wait(&service, "enr_2", b"fourth").await;
         assert_eq!(inputs(&service).await, 4);
-    }
-
-    async fn strangers_wait_in_bounded_numbers(service: Service) {
-        let tenant = service.state.tenant().to_owned();
-        wait(&service, "enr_0", b"body").await;
-        let room = async || prove::room(&mut service.state.db.read().await.unwrap(), &tenant).await;
-        tx!(service.state.db, "test.fill", |tx| {
-            let mut row = sql::attempt_by_id(tx, &tenant, "enr_0").await?.unwrap();
-            for number in 2..prove::WAITING_MAX {
-                row.shown.id = format!("enr_{number}");
-                sql::attempt_put(tx, &tenant, &row).await?;
-            }
-            Ok::<_, Error>(())
-        })
-        .unwrap();
-        room().await.unwrap();
-        wait(&service, "enr_last", b"body").await;
-        let full: Refusal = room().await.unwrap_err();
-        assert_eq!(full.code, "too-many-waiting");
-        service.post("operator", "/enrollments/enr_0/refuse", &json!({"reason": "x"})).await;
-        room().await.unwrap();
     }
 
     async fn a_control_character_in_what_a_peer_says_is_refused_and_no_fault(service: Service) {

@@ -23,8 +23,13 @@ const TIMESTAMP_AGE_S: i64 = 6 * 3600;
 pub async fn renew_metadata(state: AppState) -> Result<(), Refusal> {
     let now = state.now();
     let Some(newest) = state.repo.metadata("timestamp", None).await? else { return Ok(()) };
-    if newest.published_at < state.started_at || state.repo.is_behind().await? {
-        ops::renew(&state.repo, ops::Renew::Everything, now).await
+    let jump = state.repo.must_jump(now).await?;
+    if newest.published_at < state.started_at || jump {
+        ops::renew(&state.repo, ops::Renew::Everything, now).await?;
+        if jump {
+            state.repo.jumped(now);
+        }
+        Ok(())
     } else if now - newest.published_at >= TIMESTAMP_AGE_S {
         ops::renew(&state.repo, ops::Renew::Timestamp, now).await
     } else {

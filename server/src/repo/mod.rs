@@ -20,6 +20,7 @@ pub(crate) use verify::Listed;
 use crate::db::Db;
 use blob::BlobStore;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 /// What the repository stands on. Cheap to clone.
 #[derive(Clone)]
@@ -30,6 +31,8 @@ pub struct Repo {
     keys: Arc<sign::OnlineKeySet>,
     /// DER: `trust/ca.json` must hold it, or no device would find this service again.
     ca_root: Arc<[u8]>,
+    /// When the versions last jumped above what a device said it trusts.
+    jumped_at: Arc<AtomicI64>,
 }
 
 impl Repo {
@@ -42,6 +45,13 @@ impl Repo {
         ca_root: &[u8],
     ) -> Self {
         verify::install_provider();
-        Self { db, blobs, tenant: tenant.to_owned(), keys: Arc::new(keys), ca_root: ca_root.into() }
+        Self {
+            db,
+            blobs,
+            tenant: tenant.to_owned(),
+            keys: Arc::new(keys),
+            ca_root: ca_root.into(),
+            jumped_at: Arc::new(AtomicI64::new(i64::MIN)),
+        }
     }
 }

@@ -5,6 +5,10 @@ use crate::db::{Error, Tx};
 use crate::refusal::Refusal;
 use holdfast_proto::Digest;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+/// Jumps above what devices trust are this far apart.
+const JUMP_APART_S: i64 = 600;
 
 impl Repo {
     /// A role's metadata: this version, or the newest.
@@ -18,7 +22,7 @@ impl Repo {
     }
 
     /// True if some device trusts newer metadata than is published: the database was restored from a backup.
-    pub(crate) async fn is_behind(&self) -> Result<bool, Error> {
+    async fn is_behind(&self) -> Result<bool, Error> {
         let mut tx = self.db.read().await?;
         for role in ["timestamp", "snapshot"] {
             let published = sql::metadata_version(&mut tx, &self.tenant, role).await?;
@@ -29,6 +33,18 @@ impl Repo {
             }
         }
         Ok(false)
+    }
+
+    /// As [`Self::is_behind`], but not again in [`JUMP_APART_S`] after a jump: a restored database needs one, and a
+    /// device that reports a version above ours after each would have everything signed without end.
+    pub(crate) async fn must_jump(&self, now: i64) -> Result<bool, Error> {
+        let last = self.jumped_at.load(Ordering::Relaxed);
+        Ok(now.saturating_sub(last) >= JUMP_APART_S && self.is_behind().await?)
+    }
+
+    /// The versions jumped now.
+    pub(crate) fn jumped(&self, now: i64) {
+        self.jumped_at.store(now, Ordering::Relaxed);
     }
 
     /// Its version alone, for the ETag of a poll.
