@@ -158,6 +158,18 @@ both_services! {
         assert_eq!(inputs(&service).await, 4);
     }
 
+    async fn labels_given_with_a_claim_or_an_approval_stand_in_the_audit(service: Service) {
+        let claim = json!({"record": {"serial": "serial-2", "model": "m"}, "labels": {"ring": "claimed"}});
+        service.post("operator", "/devices", &claim).await;
+        wait(&service, "enr_1", b"body").await;
+        service.post("operator", "/enrollments/enr_1/approve", &json!({"labels": {"ring": "approved"}})).await;
+        for (action, words) in [("device.register", "labels ring=claimed"), ("enrollment.approve", "labels ring=approved")] {
+            let rows = service.get("auditor", "/audit?limit=1000").await;
+            let row = rows["items"].as_array().unwrap().iter().find(|row| row["action"] == action).unwrap();
+            assert!(row["reason"].as_str().unwrap().contains(words), "{row}");
+        }
+    }
+
     async fn a_control_character_in_what_a_peer_says_is_refused_and_no_fault(service: Service) {
         let tenant = service.state.tenant().to_owned();
         for (serial, token) in [("a\0b", "t"), ("serial-1", "t\0"), ("a\0b", "t\0")] {

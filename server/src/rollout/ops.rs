@@ -15,7 +15,7 @@ use crate::state::AppState;
 use crate::tx;
 use holdfast_decide::access::Selector;
 use holdfast_decide::fleet::{self, Command, PhasePlan, RolloutState};
-use holdfast_proto::api::rollout::{Assignment, CreateRollout, Rollout};
+use holdfast_proto::api::rollout::{Assignment, CreateRollout, EvidenceLevel, Rollout};
 
 /// Longest lease, and longest wait for a silent device: 30 days.
 const TIMES_MAX_S: u64 = 30 * 86_400;
@@ -39,6 +39,10 @@ pub async fn create(state: &AppState, operator: &Operator, spec: &CreateRollout)
     {
         let text = format!("lease_s and lost_after_s are 1 to {TIMES_MAX_S} seconds");
         return Err(Refusal::invalid("lease-out-of-range", text));
+    }
+    if spec.min_evidence == Some(EvidenceLevel::Full) {
+        let text = "no device is believed beyond `booted` yet: every one would end as lost; ask for `booted`";
+        return Err(Refusal::invalid("evidence-not-given", text));
     }
     let now = state.now();
     let row = RolloutSql {

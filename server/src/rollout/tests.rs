@@ -275,6 +275,7 @@ both_services! {
         assert_eq!(refused(&with("phases", json!([{"size": "rest"}, {"size": "1"}]))).await, (400, "malformed-phases".into()));
         assert_eq!(refused(&with("selector", json!("a in"))).await, (400, "malformed-selector".into()));
         assert_eq!(refused(&with("max_failure_rate", json!(1.5))).await, (400, "rate-out-of-range".into()));
+        assert_eq!(refused(&with("min_evidence", json!("full"))).await, (400, "evidence-not-given".into()));
         for (key, wrong) in [("lease_s", json!(0)), ("lease_s", json!(u64::MAX)), ("lost_after_s", json!(u64::MAX))] {
             assert_eq!(refused(&with(key, wrong)).await, (400, "lease-out-of-range".into()), "{key}");
         }
