@@ -69,6 +69,13 @@ impl Client {
         Ok(Self { agent, base, token: token(connection)? })
     }
 
+    /// To a server of a test, without TLS.
+    #[cfg(test)]
+    pub(crate) fn plain(base: String) -> Self {
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+        Self { agent, base, token: "test".into() }
+    }
+
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let answer = self.agent.get(self.at(path)).header("authorization", self.bearer()).call();
         self.read(answer, path)

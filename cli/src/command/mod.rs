@@ -1,5 +1,6 @@
 //! One file a noun: its words, the call that each makes, how the answer is shown.
 
+mod artefact;
 pub(crate) mod audit;
 pub(crate) mod authority;
 pub(crate) mod device;

@@ -1,21 +1,19 @@
 //! `holdfast release`
 
-use super::all;
 use super::tuf::published;
+use super::{all, artefact};
 use crate::client::{Client, Connection};
-use crate::desk::Desk;
-use crate::desk::believed::newest_counter;
+use crate::desk::predecessor::Predecessor;
 use crate::desk::releases::{self, Published};
+use crate::desk::{Desk, counter};
 use crate::output::{Format, Rows, or_dash, show, word};
-use crate::terminal::{byte_bar, now, when};
+use crate::terminal::{now, when};
 use anyhow::{Context as _, ensure};
-use holdfast_proto::api::release::{ArtifactStored, BuildDeltas, Delta, Release as Record};
+use holdfast_proto::ReleaseName;
+use holdfast_proto::api::release::{BuildDeltas, Delta, Release as Record};
 use holdfast_proto::id::is_segment;
-use holdfast_proto::manifest::{Artefact, Manifest, ReleaseKind};
-use holdfast_proto::{Digest, ReleaseName};
-use sha2::Digest as _;
+use holdfast_proto::manifest::{Manifest, ReleaseKind};
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Subcommand)]
@@ -35,7 +33,7 @@ pub(crate) enum Release {
         artefacts: Vec<(String, String)>,
         #[arg(long, default_value = "stable")]
         channel: String,
-        /// Default: that of the newest release of this hardware
+        /// Default: the highest of this hardware's published releases
         #[arg(long)]
         security_counter: Option<u64>,
         #[arg(long)]
@@ -78,10 +76,7 @@ impl Release {
         match self {
             Self::Draft { .. } => self.draft(&client),
             Self::Yank { hardware, release, channel, desk } => {
-                let desk = Desk::at(desk);
-                let current = published(&desk, &client, &format!("channel-{channel}"))?
-                    .with_context(|| format!("the channel {channel} was never published"))?;
-                let path = releases::yank(&desk, hardware, channel, release, &current, now())?;
+                let path = yank(&client, &Desk::at(desk), hardware, channel, release)?;
                 println!("drafted {}: sign and publish it", path.display());
                 Ok(())
             }
@@ -120,21 +115,22 @@ impl Release {
         else {
             return Ok(());
         };
-        for name in [hardware, release, channel] {
-            ensure!(is_segment(name), "`{name}` is no name: a to z, 0 to 9, dot, underscore and hyphen only");
-        }
+        check_names(&[hardware, release, channel])?;
         let desk = Desk::at(desk);
         let current = Published {
-            product: published(&desk, client, &format!("product-{hardware}"))?,
-            channel: published(&desk, client, &format!("channel-{channel}"))?,
+            product: checked(&desk, client, &format!("product-{hardware}"))?,
+            channel: checked(&desk, client, &format!("channel-{channel}"))?,
         };
-        let security_counter = match security_counter {
-            Some(counter) => *counter,
-            None => newest_counter(&desk, current.product.as_deref())?,
+        let released = current.product.as_ref().map(Predecessor::targets).unwrap_or_default();
+        let highest = counter::highest(&desk, &released);
+        let security_counter = match (security_counter, &highest) {
+            (Some(counter), _) => *counter,
+            (None, Ok(highest)) => *highest,
+            (None, Err(_)) => return highest.map(drop),
         };
         let artefacts = artefacts
             .iter()
-            .map(|(name, file)| upload(client, name, Path::new(file)))
+            .map(|(name, file)| artefact::upload(client, name, Path::new(file)))
             .collect::<Result<_, _>>()?;
         let manifest = Manifest {
             schema: 1,
@@ -156,41 +152,40 @@ impl Release {
         for path in paths {
             println!("  {}", path.display());
         }
+        let note = match highest {
+            Ok(highest) => counter::warning(security_counter, highest),
+            Err(unknown) => Some(format!("not held against the counters before: {unknown:#}")),
+        };
+        if let Some(line) = note {
+            println!("{line}");
+        }
         Ok(())
     }
 }
 
-/// What a block list hashes at a time, as in a manifest's `block_root`.
-const BLOCK_BYTES: u64 = 256 << 10;
+fn yank(
+    client: &Client,
+    desk: &Desk,
+    hardware: &str,
+    channel: &str,
+    release: &str,
+) -> anyhow::Result<PathBuf> {
+    check_names(&[hardware, release, channel])?;
+    let current = checked(desk, client, &format!("channel-{channel}"))?
+        .with_context(|| format!("the channel {channel} was never published"))?;
+    releases::yank(desk, hardware, channel, release, &current, now())
+}
 
-/// Hashes a file, then uploads it unless the service has it already.
-fn upload(client: &Client, name: &str, file: &Path) -> anyhow::Result<Artefact> {
-    ensure!(is_segment(name), "`{name}` is no artefact name");
-    let open = || std::fs::File::open(file).with_context(|| format!("{} cannot be read", file.display()));
-    let length = open()?.metadata()?.len();
-    ensure!(length > 0, "{} is empty", file.display());
-    let bar = byte_bar(length, &format!("hash {name}"));
-    let mut hash = sha2::Sha256::new();
-    let mut blocks = Vec::new();
-    let mut reader = bar.wrap_read(open()?);
-    let mut block = Vec::new();
-    while (&mut reader).take(BLOCK_BYTES).read_to_end(&mut block)? > 0 {
-        hash.update(&block);
-        blocks.extend_from_slice(&sha2::Sha256::digest(&block));
-        block.clear();
+/// What the service shows for a role, once the desk has found it to be what its keys signed.
+fn checked(desk: &Desk, client: &Client, role: &str) -> anyhow::Result<Option<Predecessor>> {
+    Predecessor::shown(desk, role, published(client, role)?.as_deref())
+}
+
+fn check_names(names: &[&str]) -> anyhow::Result<()> {
+    for name in names {
+        ensure!(is_segment(name), "`{name}` is no name: a to z, 0 to 9, dot, underscore and hyphen only");
     }
-    bar.finish_and_clear();
-    let digest = Digest(hash.finalize().into());
-    let block_root = Digest(sha2::Sha256::digest(&blocks).into());
-    let bar = byte_bar(length, &format!("upload {name}"));
-    let stored: ArtifactStored =
-        client.put_stream(&format!("/artifacts/{digest}"), bar.wrap_read(open()?), length)?;
-    bar.finish_and_clear();
-    ensure!(
-        stored.sha256 == digest && stored.length == length && stored.block_root == block_root,
-        "the service stored other bytes than were sent, or cuts them into other blocks"
-    );
-    Ok(Artefact { name: name.to_owned(), length, sha256: digest, block_root })
+    Ok(())
 }
 
 fn rows(releases: &[Record]) -> Rows<'static> {
@@ -232,3 +227,6 @@ fn delta_rows(deltas: &[Delta]) -> Rows<'static> {
         rows: deltas.iter().map(row).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

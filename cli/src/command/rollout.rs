@@ -79,7 +79,7 @@ pub(crate) struct Options {
     lost_after_s: Option<u64>,
     #[arg(long)]
     lease_s: Option<u64>,
-    /// claimed, booted or full
+    /// claimed or booted
     #[arg(long)]
     min_evidence: Option<String>,
 }
@@ -93,7 +93,7 @@ impl Options {
         };
         let level = |text: &String| -> anyhow::Result<EvidenceLevel> {
             serde_json::from_value(object!(text))
-                .map_err(|_| anyhow::anyhow!("`{text}` is no evidence level: claimed, booted, full"))
+                .map_err(|_| anyhow::anyhow!("`{text}` is no evidence level: claimed, booted"))
         };
         Ok(CreateRollout {
             hardware: hardware.to_owned(),

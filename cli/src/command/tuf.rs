@@ -2,10 +2,10 @@
 
 use super::{read_input, read_json};
 use crate::client::{Client, Connection, escaped};
-use crate::desk::believed::{self, check_threshold};
 use crate::desk::draft::{self, Plan};
 use crate::desk::envelope::Envelope;
-use crate::desk::{Desk, Privacy, keys, write_file};
+use crate::desk::predecessor::{self, Predecessor};
+use crate::desk::{Desk, Privacy, keys, review, write_file};
 use crate::output::{Format, Rows, show};
 use crate::terminal::{now, when};
 use anyhow::{Context as _, ensure};
@@ -55,7 +55,7 @@ pub(crate) enum Tuf {
         #[arg(long, default_value_t = 365)]
         days: i64,
     },
-    /// Append one key's signature to a draft
+    /// Show what is signed and append signatures to a draft
     Sign {
         file: PathBuf,
         /// Name of the key, e.g. root-1; repeatable
@@ -87,6 +87,8 @@ pub(crate) enum DraftRole {
     Targets,
 }
 
+type DraftFn = fn(&Desk, &OnlineKeys, Option<&Predecessor>, i64, i64) -> anyhow::Result<PathBuf>;
+
 impl Tuf {
     pub(crate) fn run(&self, connection: &Connection, format: Format) -> anyhow::Result<()> {
         match self {
@@ -102,12 +104,15 @@ impl Tuf {
             }
             Self::Draft { role, desk, online, previous, days } => {
                 let (desk, online) = (Desk::at(desk), read_json(online)?);
-                let previous = previous.as_deref().map(read_input).transpose()?;
-                let make = match role {
-                    DraftRole::Root => draft::root,
-                    DraftRole::Targets => draft::targets,
+                let (name, make) = match role {
+                    DraftRole::Root => ("root", draft::root as DraftFn),
+                    DraftRole::Targets => ("targets", draft::targets as DraftFn),
                 };
-                let path = make(&desk, &online, previous.as_deref(), now(), *days)?;
+                let previous = match previous {
+                    Some(file) => Some(Predecessor::file(&desk, name, &read_input(file)?, file)?),
+                    None => None,
+                };
+                let path = make(&desk, &online, previous.as_ref(), now(), *days)?;
                 println!("drafted {}: sign it with `holdfast tuf sign`", path.display());
                 Ok(())
             }
@@ -166,14 +171,43 @@ fn init(
 }
 
 fn sign(desk: &Desk, file: &Path, names: &[String]) -> anyhow::Result<()> {
-    let passphrase = keys::passphrase()?;
+    let role = signed_role(names)?;
     let mut envelope =
         Envelope::read(&read_input(file)?).with_context(|| format!("{} cannot be signed", file.display()))?;
+    ensure!(
+        envelope.kind() == predecessor::kind(role),
+        "{} is {} metadata, which a key of {role} does not sign",
+        file.display(),
+        envelope.kind()
+    );
+    // Before the passphrase is asked for: whoever types it has seen what it signs.
+    println!("{}:", file.display());
+    for line in review::lines(desk, role, &envelope)? {
+        println!("{line}");
+    }
+    let passphrase = keys::passphrase()?;
     for name in names {
         envelope.sign(&keys::open(desk, name, &passphrase)?)?;
         println!("{} signed by {name} ({} signatures)", file.display(), envelope.signatures.len());
     }
     write_file(file, &envelope.to_bytes()?, Privacy::Public)
+}
+
+/// The role that these keys sign for: a key's name is its role and a number.
+fn signed_role(names: &[String]) -> anyhow::Result<&str> {
+    let first = names.first().context("no key: give --key")?;
+    let role = role_of(first);
+    for name in names {
+        ensure!(
+            role_of(name) == role,
+            "{first} and {name} are keys of two roles: sign one document for one role at a time"
+        );
+    }
+    Ok(role)
+}
+
+fn role_of(key: &str) -> &str {
+    key.rsplit_once('-').map_or(key, |(role, _)| role)
 }
 
 fn merge(into: &Path, files: &[PathBuf]) -> anyhow::Result<()> {
@@ -221,6 +255,17 @@ fn publish(desk: &Desk, client: &Client) -> anyhow::Result<TufStatus> {
     Ok(status)
 }
 
+fn check_threshold(desk: &Desk, plan: &Plan, role: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    let envelope = Envelope::read(bytes).with_context(|| format!("{role}.json"))?;
+    let known: Vec<_> = keys::publics(desk, role)?.into_iter().map(|file| (file.key_id, file.key)).collect();
+    let (signed, threshold) = (envelope.valid_signatures(&known)? as u64, plan.threshold(role));
+    ensure!(
+        signed >= threshold,
+        "{role}.json has {signed} valid signatures of the desk's keys, {threshold} are needed: sign it with `holdfast tuf sign`"
+    );
+    Ok(())
+}
+
 fn collect_files(
     root: &Path,
     folder: &Path,
@@ -240,9 +285,9 @@ fn collect_files(
     Ok(())
 }
 
-/// The newest published metadata of a role, if any, as far as the desk believes it.
-pub(super) fn published(desk: &Desk, client: &Client, role: &str) -> anyhow::Result<Option<Vec<u8>>> {
-    believed::published(desk, role, client.get_raw(&format!("/tuf/metadata/{}", escaped(role)))?)
+/// The newest published metadata of a role, if any.
+pub(super) fn published(client: &Client, role: &str) -> anyhow::Result<Option<Vec<u8>>> {
+    client.get_raw(&format!("/tuf/metadata/{}", escaped(role)))
 }
 
 fn rows(status: &TufStatus) -> Rows<'static> {
@@ -251,4 +296,26 @@ fn rows(status: &TufStatus) -> Rows<'static> {
         vec![role.role.clone(), role.version.to_string(), when(role.expires_at), warning.to_owned()]
     };
     Rows { head: &["ROLE", "VERSION", "EXPIRES", ""], rows: status.roles.iter().map(row).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desk::testing::TestDesk;
+
+    #[test]
+    fn a_key_signs_what_is_its_roles_and_nothing_else() {
+        let test = TestDesk::founded();
+        let file = test.desk.published().join("targets.json");
+        let before = std::fs::read(&file).unwrap();
+        let refusal = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let refused = sign(&test.desk, &file, &names).unwrap_err().to_string();
+            assert_eq!(std::fs::read(&file).unwrap(), before, "nothing was signed");
+            refused
+        };
+        assert!(refusal(&["root-1"]).contains("which a key of root does not sign"));
+        assert!(refusal(&["targets-1", "product-hub-1"]).contains("keys of two roles"));
+        assert!(refusal(&[]).contains("no key"));
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::envelope::Envelope;
 use super::keys::{self, KeyFile};
+use super::predecessor::{Predecessor, next_version};
 use super::{Desk, Privacy, write_file};
 use anyhow::{Context as _, ensure};
 use holdfast_proto::Digest;
@@ -44,15 +45,12 @@ impl Plan {
 pub(crate) fn root(
     desk: &Desk,
     online: &OnlineKeys,
-    previous: Option<&[u8]>,
+    previous: Option<&Predecessor>,
     now: i64,
     days: i64,
 ) -> anyhow::Result<PathBuf> {
     let plan = Plan::read(desk)?;
-    let version = match previous {
-        Some(bytes) => Envelope::read(bytes)?.next_version()?,
-        None => 1,
-    };
+    let version = next_version(previous)?;
     let mut all = Map::new();
     let mut roles = Map::new();
     for prefix in ["root", "targets"] {
@@ -78,15 +76,12 @@ pub(crate) fn root(
 pub(crate) fn targets(
     desk: &Desk,
     online: &OnlineKeys,
-    previous: Option<&[u8]>,
+    previous: Option<&Predecessor>,
     now: i64,
     days: i64,
 ) -> anyhow::Result<PathBuf> {
     let plan = Plan::read(desk)?;
-    let version = match previous {
-        Some(bytes) => Envelope::read(bytes)?.next_version()?,
-        None => 1,
-    };
+    let version = next_version(previous)?;
     let mut all = Map::new();
     let mut roles = Vec::new();
     let products = plan.hardware.iter().map(|hw| (format!("product-{hw}"), format!("products/{hw}/*")));

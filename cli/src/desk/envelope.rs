@@ -3,7 +3,7 @@
 use super::keys::SigningKey;
 use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use tough::schema::key::Key;
 use tough::schema::{Root, Targets};
@@ -60,10 +60,14 @@ impl Envelope {
         self.signed["version"].as_u64().context("`signed` has no version")
     }
 
-    /// The version of the document that follows this one.
-    pub(crate) fn next_version(&self) -> anyhow::Result<u64> {
-        let version = self.version()?;
-        version.checked_add(1).with_context(|| format!("no version follows {version}"))
+    /// `_type`: `root` or `targets`, by the schema.
+    pub(crate) fn kind(&self) -> &str {
+        self.signed["_type"].as_str().unwrap_or_default()
+    }
+
+    /// The targets that it lists; a root lists none.
+    pub(crate) fn targets(&self) -> Map<String, Value> {
+        self.signed["targets"].as_object().cloned().unwrap_or_default()
     }
 
     /// Appends one signature; the same key signs once.

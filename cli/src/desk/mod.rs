@@ -4,11 +4,15 @@
 //! with part of a threshold and drop delegated roles (docs/decisions/0004).
 //! Invariant: what is signed are the bytes that were drafted; a signature is only ever appended.
 
-pub(crate) mod believed;
+pub(crate) mod counter;
 pub(crate) mod draft;
 pub(crate) mod envelope;
 pub(crate) mod keys;
+pub(crate) mod predecessor;
 pub(crate) mod releases;
+pub(crate) mod review;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::path::{Path, PathBuf};
 
@@ -36,7 +40,7 @@ impl Desk {
         self.root.join("out/files")
     }
 
-    /// What was published: moved here from `out/`.
+    /// What was published: moved here from `out/`. What the service shows is held against it.
     pub(crate) fn published(&self) -> PathBuf {
         self.root.join("published")
     }

@@ -2,16 +2,17 @@
 
 use super::draft::{SPEC_VERSION, expires, target};
 use super::envelope::Envelope;
+use super::predecessor::{Predecessor, next_version};
 use super::{Desk, Privacy, write_file};
 use anyhow::{bail, ensure};
 use holdfast_proto::manifest::Manifest;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
-/// What is published now for a role, if anything.
+/// What is published now for each role, if anything.
 pub(crate) struct Published {
-    pub(crate) product: Option<Vec<u8>>,
-    pub(crate) channel: Option<Vec<u8>>,
+    pub(crate) product: Option<Predecessor>,
+    pub(crate) channel: Option<Predecessor>,
 }
 
 const PRODUCT_DAYS: i64 = 180;
@@ -32,14 +33,14 @@ pub(crate) fn draft(
     let described = target(&bytes);
 
     let product = with_target(
-        published.product.as_deref(),
+        published.product.as_ref(),
         &format!("products/{file}"),
         &described,
         NewTarget::Only,
         expires(now, PRODUCT_DAYS)?,
     )?;
     let channel_doc = with_target(
-        published.channel.as_deref(),
+        published.channel.as_ref(),
         &format!("channels/{channel}/{file}"),
         &described,
         NewTarget::OrSame,
@@ -59,13 +60,13 @@ pub(crate) fn yank(
     hardware: &str,
     channel: &str,
     release: &str,
-    published: &[u8],
+    published: &Predecessor,
     now: i64,
 ) -> anyhow::Result<PathBuf> {
-    let (next, mut targets) = current(Some(published))?;
+    let mut targets = published.targets();
     let path = format!("channels/{channel}/{hardware}/{release}.json");
     ensure!(targets.remove(&path).is_some(), "the channel {channel} does not list {release} for {hardware}");
-    let draft = document(next, targets, expires(now, CHANNEL_DAYS)?)?;
+    let draft = document(published.next_version()?, targets, expires(now, CHANNEL_DAYS)?)?;
     let out = desk.out().join(format!("channel-{channel}.json"));
     write_file(&out, &draft.to_bytes()?, Privacy::Public)?;
     Ok(out)
@@ -80,28 +81,20 @@ enum NewTarget {
 }
 
 fn with_target(
-    published: Option<&[u8]>,
+    published: Option<&Predecessor>,
     path: &str,
     described: &Value,
     rule: NewTarget,
     expires: String,
 ) -> anyhow::Result<Envelope> {
-    let (next, mut targets) = current(published)?;
+    let mut targets = published.map(Predecessor::targets).unwrap_or_default();
     if let Some(there) = targets.get(path)
         && (rule == NewTarget::Only || there != described)
     {
         bail!("{path} is published already: a release is never edited, give the new one another name");
     }
     targets.insert(path.to_owned(), described.clone());
-    document(next, targets, expires)
-}
-
-/// The version that follows, and the targets that it goes on with.
-fn current(published: Option<&[u8]>) -> anyhow::Result<(u64, Map<String, Value>)> {
-    let Some(bytes) = published else { return Ok((1, Map::new())) };
-    let envelope = Envelope::read(bytes)?;
-    let targets = envelope.signed["targets"].as_object().cloned().unwrap_or_default();
-    Ok((envelope.next_version()?, targets))
+    document(next_version(published)?, targets, expires)
 }
 
 fn document(version: u64, targets: Map<String, Value>, expires: String) -> anyhow::Result<Envelope> {
