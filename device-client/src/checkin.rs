@@ -286,3 +286,29 @@ pub(crate) fn is_outdated(site: &Site, trust: &Trust) -> bool {
     known.roots.is_some_and(|roots| !site.has_roots(&roots))
         || known.signed_time.is_some_and(|at| at > site.floor)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Site;
+    use crate::testing::{BlobServer, Faults};
+
+    #[test]
+    fn any_answer_over_the_devices_connection_is_contact_and_no_answer_is_none() {
+        let server = BlobServer::start();
+        let mut checkin = Checkin::default();
+        for status in [403, 503] {
+            server.fail(Faults { status: Some(status), ..Faults::default() });
+            assert!(checkin.poll(&server.service()).is_err());
+            assert!(checkin.take_contact(), "{status}");
+            assert!(!checkin.take_contact(), "told once");
+        }
+        // Nobody listens there, and whoever answered 304 to a question that was not asked said nothing.
+        let root = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let nobody = Service::anonymous(&Site::of_test(1, root.cert.der().to_vec())).unwrap();
+        assert!(checkin.poll(&nobody).is_err());
+        assert!(!checkin.take_contact());
+        server.fail(Faults { status: Some(304), ..Faults::default() });
+        assert!(checkin.poll(&server.service()).is_err());
+    }
+}

@@ -174,7 +174,8 @@ fn serve(stream: Served, shared: &Shared) {
 fn request(stream: &mut impl std::io::BufRead) -> Option<(String, Option<(usize, usize)>)> {
     let mut line = String::new();
     stream.read_line(&mut line).ok().filter(|read| *read > 0)?;
-    let digest = line.split(' ').nth(1)?.strip_prefix("/v1/blob/sha256/")?.to_owned();
+    // What is no blob's path has a last segment too: no blob is found by it.
+    let digest = line.split(' ').nth(1)?.rsplit('/').next()?.to_owned();
     let mut range = None;
     loop {
         let mut header = String::new();
