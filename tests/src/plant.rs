@@ -314,8 +314,8 @@ impl Device {
 
 /// A P-256 key that everybody can read: scalar, x, y.
 fn software_key() -> anyhow::Result<([u8; 32], [u8; 32], [u8; 32])> {
-    use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
-    let random = ring::rand::SystemRandom::new();
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+    let random = aws_lc_rs::rand::SystemRandom::new();
     let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
         .map_err(|_| anyhow::anyhow!("no key"))?;
     let pkcs8 = made.as_ref();

@@ -11,7 +11,6 @@ use holdfast_tpm::{Attestation, DeviceKey, Ek, Tpm, TpmError, TpmSigningKey, ins
 use p256::ecdsa::signature::Verifier as _;
 use p256::elliptic_curve::sec1::ToEncodedPoint as _;
 use p256::pkcs8::DecodePublicKey as _;
-use rand::SeedableRng as _;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -33,8 +32,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn challenge(ek: &Public, ak_name: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    let (blob, secret) =
-        make_credential(ek, ak_name, &SECRET, &mut rand::rngs::StdRng::seed_from_u64(7)).unwrap();
+    let (blob, secret) = make_credential(ek, ak_name, &SECRET).unwrap();
     (blob.to_tpm2b(), secret.to_tpm2b())
 }
 

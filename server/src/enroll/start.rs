@@ -125,7 +125,7 @@ fn tpm_challenge(
     session: &mut Session,
 ) -> Result<TpmChallenge, Refusal> {
     let secret = zeroize::Zeroizing::new(crate::chance::bytes::<32>());
-    let made = make_credential(&claim.ek, &claim.ak_name, &secret, &mut crate::chance::System);
+    let made = make_credential(&claim.ek, &claim.ak_name, &secret);
     let (credential, encrypted) = made.map_err(|why| refusal(Reason::EkTemplateMismatch).because(why))?;
     let (pcr_bank, pcr_selection, device_key) = challenge_wants(claim, policy);
     session.secret = Bytes(secret.to_vec());

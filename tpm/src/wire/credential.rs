@@ -57,12 +57,16 @@ pub(super) mod make {
     use super::{EncryptedSecret, IdObject, SECRET_BYTES, Writer};
     use crate::wire::{AlgId, Curve, Public, Sha2, SubjectKey, WireError};
     use aes::cipher::{AsyncStreamCipher, KeyIvInit};
+    use aws_lc_rs::agreement::{self, EphemeralPrivateKey, UnparsedPublicKey, agree_ephemeral};
+    use aws_lc_rs::rand::{self, SystemRandom};
+    use aws_lc_rs::rsa::{
+        OAEP_SHA256_MGF1SHA256, OAEP_SHA384_MGF1SHA384, OAEP_SHA512_MGF1SHA512, OaepPublicEncryptingKey,
+        PublicEncryptingKey, PublicKeyComponents,
+    };
     use hmac::{Hmac, Mac};
-    use rand_core::CryptoRng;
-    use rsa::{BigUint, RsaPublicKey, hazmat::rsa_encrypt};
     use zeroize::Zeroizing;
 
-    /// Why no credential could be made; each is a property of the EK.
+    /// Why no credential could be made; all but the last are properties of the EK or the Name.
     #[derive(Debug, thiserror::Error)]
     pub enum CredentialError {
         #[error(transparent)]
@@ -76,6 +80,8 @@ pub(super) mod make {
         /// The Name is not nameAlg ‖ digest.
         #[error("AK's Name has {0} bytes")]
         NotAName(usize),
+        #[error("this machine gave no randomness")]
+        Randomness,
     }
 
     /// TPM2_MakeCredential in software: encrypts `secret` so that only the TPM that holds both the EK and
@@ -86,16 +92,15 @@ pub(super) mod make {
         ek: &Public,
         ak_name: &[u8],
         secret: &[u8; SECRET_BYTES],
-        rng: &mut dyn CryptoRng,
     ) -> Result<(IdObject, EncryptedSecret), CredentialError> {
         if ![34, 50, 66].contains(&ak_name.len()) {
             return Err(CredentialError::NotAName(ak_name.len()));
         }
         let hash = ek.name_alg();
         let (seed, encrypted_seed) = match ek.subject_key()? {
-            SubjectKey::Rsa { modulus, exponent } => rsa_seed(hash, &modulus, exponent, rng)?,
-            SubjectKey::Ecc { curve: Curve::P256, x, y } => p256_seed(hash, &x, &y, rng)?,
-            SubjectKey::Ecc { curve: Curve::P384, x, y } => p384_seed(hash, &x, &y, rng)?,
+            SubjectKey::Rsa { modulus, exponent } => rsa_seed(hash, &modulus, exponent)?,
+            SubjectKey::Ecc { curve: Curve::P256, x, y } => ecdh_seed(hash, &agreement::ECDH_P256, &x, &y)?,
+            SubjectKey::Ecc { curve: Curve::P384, x, y } => ecdh_seed(hash, &agreement::ECDH_P384, &x, &y)?,
             SubjectKey::Ecc { curve: Curve::P521, .. } => {
                 return Err(CredentialError::UnsupportedEk("P-521"));
             }
@@ -117,85 +122,42 @@ pub(super) mod make {
     type Seed = Zeroizing<Vec<u8>>;
 
     /// B.10.4: a random seed of nameAlg's size, OAEP with nameAlg and label "IDENTITY".
-    fn rsa_seed(
-        hash: Sha2,
-        modulus: &[u8],
-        exponent: u32,
-        rng: &mut dyn CryptoRng,
-    ) -> Result<(Seed, Vec<u8>), CredentialError> {
+    fn rsa_seed(hash: Sha2, modulus: &[u8], exponent: u32) -> Result<(Seed, Vec<u8>), CredentialError> {
+        let padding = match hash {
+            Sha2::Sha256 => &OAEP_SHA256_MGF1SHA256,
+            Sha2::Sha384 => &OAEP_SHA384_MGF1SHA384,
+            Sha2::Sha512 => &OAEP_SHA512_MGF1SHA512,
+        };
         let mut seed = Zeroizing::new(vec![0; hash.len_bytes()]);
-        rng.fill_bytes(&mut seed);
-        let key = RsaPublicKey::new(BigUint::from_bytes_be(modulus), exponent.into())
+        rand::fill(&mut seed).map_err(|_| CredentialError::Randomness)?;
+        let exponent = exponent.to_be_bytes();
+        let key = PublicKeyComponents { n: modulus, e: crate::wire::public::strip_zeros(&exponent) };
+        let key: Result<PublicEncryptingKey, _> = key.try_into();
+        let key = key.and_then(OaepPublicEncryptingKey::new).map_err(|_| CredentialError::InvalidEk)?;
+        let mut cipher = vec![0; key.ciphertext_size()];
+        key.encrypt(padding, &seed, &mut cipher, Some(b"IDENTITY\0"))
             .map_err(|_| CredentialError::InvalidEk)?;
-        let padded =
-            oaep(hash, &seed, b"IDENTITY\0", modulus.len(), rng).ok_or(CredentialError::InvalidEk)?;
-        let cipher =
-            rsa_encrypt(&key, &BigUint::from_bytes_be(&padded)).map_err(|_| CredentialError::InvalidEk)?;
-        let cipher = crate::wire::public::left_pad(&cipher.to_bytes_be(), modulus.len());
         Ok((seed, cipher))
     }
 
-    /// RFC 8017, 7.1.1: EME-OAEP with MGF1 over the same hash.
-    fn oaep(
+    /// C.6.1: ephemeral ECDH, then KDFe over both x coordinates.
+    fn ecdh_seed(
         hash: Sha2,
-        message: &[u8],
-        label: &[u8],
-        size: usize,
-        rng: &mut dyn CryptoRng,
-    ) -> Option<Zeroizing<Vec<u8>>> {
-        let h = hash.len_bytes();
-        let zeros = size.checked_sub(2 * h + 2 + message.len())?;
-        let mut block = Zeroizing::new(hash.digest(&[label]));
-        block.resize(h + zeros, 0);
-        block.push(1);
-        block.extend_from_slice(message);
-        let mut seed = Zeroizing::new(vec![0; h]);
-        rng.fill_bytes(&mut seed);
-        mask(hash, &seed, &mut block);
-        mask(hash, &block, &mut seed);
-        Some(Zeroizing::new([&[0], seed.as_slice(), block.as_slice()].concat()))
+        curve: &'static agreement::Algorithm,
+        x: &[u8],
+        y: &[u8],
+    ) -> Result<(Seed, Vec<u8>), CredentialError> {
+        let ephemeral = EphemeralPrivateKey::generate(curve, &SystemRandom::new())
+            .map_err(|_| CredentialError::Randomness)?;
+        let own = ephemeral.compute_public_key().map_err(|_| CredentialError::InvalidEk)?;
+        // SEC 1, 2.3.3: 04, then both coordinates.
+        let (own_x, own_y) = own.as_ref()[1..].split_at(x.len());
+        let ek = UnparsedPublicKey::new(curve, [&[4], x, y].concat());
+        let seed = agree_ephemeral(ephemeral, ek, CredentialError::InvalidEk, |shared| {
+            Ok(Zeroizing::new(kdfe(hash, shared, b"IDENTITY", own_x, x)))
+        })?;
+        Ok((seed, Writer::default().sized(own_x).sized(own_y).done()))
     }
-
-    /// RFC 8017, B.2.1: XORs MGF1(seed) onto `target`.
-    fn mask(hash: Sha2, seed: &[u8], target: &mut [u8]) {
-        for (counter, chunk) in (0_u32..).zip(target.chunks_mut(hash.len_bytes())) {
-            let stream = Zeroizing::new(hash.digest(&[seed, &counter.to_be_bytes()]));
-            chunk.iter_mut().zip(stream.iter()).for_each(|(byte, mask)| *byte ^= mask);
-        }
-    }
-
-    /// C.6.1 for one curve: ephemeral ECDH, then KDFe over both x coordinates.
-    macro_rules! ecdh_seed {
-        ($name:ident, $curve:ident, $size:literal) => {
-            fn $name(
-                hash: Sha2,
-                x: &[u8],
-                y: &[u8],
-                rng: &mut dyn CryptoRng,
-            ) -> Result<(Seed, Vec<u8>), CredentialError> {
-                use $curve::elliptic_curve::sec1::ToEncodedPoint as _;
-                let point = [&[4], x, y].concat();
-                let ek =
-                    $curve::PublicKey::from_sec1_bytes(&point).map_err(|_| CredentialError::InvalidEk)?;
-                let ephemeral = loop {
-                    let mut scalar = Zeroizing::new([0; $size]);
-                    rng.fill_bytes(scalar.as_mut());
-                    // Refused only for zero and for values above the order.
-                    if let Ok(key) = $curve::SecretKey::from_slice(scalar.as_ref()) {
-                        break key;
-                    }
-                };
-                let shared = $curve::ecdh::diffie_hellman(ephemeral.to_nonzero_scalar(), ek.as_affine());
-                let own = ephemeral.public_key().to_encoded_point(false);
-                // Unwrap safety: an uncompressed point of a valid key has both coordinates.
-                let (own_x, own_y) = (own.x().unwrap(), own.y().unwrap());
-                let seed = kdfe(hash, shared.raw_secret_bytes(), b"IDENTITY", own_x, x);
-                Ok((Zeroizing::new(seed), Writer::default().sized(own_x).sized(own_y).done()))
-            }
-        };
-    }
-    ecdh_seed!(p256_seed, p256, 32);
-    ecdh_seed!(p384_seed, p384, 48);
 
     /// 11.4.10.3: one hash block, as many bits as the hash has.
     fn kdfe(hash: Sha2, z: &[u8], label: &[u8], party_u: &[u8], party_v: &[u8]) -> Vec<u8> {
