@@ -19,6 +19,6 @@ pub const CLOCK_AHEAD_S: i64 = 365 * 86_400;
 /// Bytes of metadata that a device keeps beyond root, timestamp, snapshot and targets; an online role that delegates
 /// without end.
 pub const STORED_FILES_MAX_BYTES: usize = 16 << 20;
-/// Bytes of one copy of what a device trusts; a medium that reads less of it takes a whole copy for a torn one. The files
-/// in base64, and room for the rest.
-pub const COPY_MAX_BYTES: usize = 2 * STORED_FILES_MAX_BYTES + (8 << 20);
+/// Bytes of one copy of what a device trusts; a medium that reads less of it takes a whole copy for a torn one. Every
+/// file at its cap, in base64, and room for the rest.
+pub const COPY_MAX_BYTES: usize = 40 << 20;

@@ -2,7 +2,10 @@
 
 use crate::support::fleet::{Device, Fleet, believed};
 use crate::support::{Flash, Repo, pairs};
-use holdfast_trust::tuf::limits::{COPY_MAX_BYTES, STORED_FILES_MAX_BYTES};
+use holdfast_trust::tuf::limits::{
+    COPY_MAX_BYTES, ROOT_MAX_BYTES, SNAPSHOT_MAX_BYTES, STORED_FILES_MAX_BYTES, TARGETS_MAX_BYTES,
+    TIMESTAMP_MAX_BYTES,
+};
 use holdfast_trust::tuf::store::{CopyName, DurableTrust, Medium, SeenAssignment};
 use holdfast_trust::tuf::walk::Store as _;
 use holdfast_trust::tuf::{TufError, trusted};
@@ -489,4 +492,13 @@ fn a_copy_is_read_up_to_its_cap() {
     };
     assert!(open([Some(padded(COPY_MAX_BYTES)), None]).is_ok());
     assert!(open([Some(padded(COPY_MAX_BYTES + 1)), None]).is_err());
+}
+
+#[test]
+fn a_copy_with_every_file_at_its_cap_is_within_its_own() {
+    let top_level = ROOT_MAX_BYTES + TIMESTAMP_MAX_BYTES + SNAPSHOT_MAX_BYTES + TARGETS_MAX_BYTES;
+    let files = top_level as usize + STORED_FILES_MAX_BYTES;
+    let (in_base64, names_and_floors) = (files.div_ceil(3) * 4, 4 << 20);
+    let most = in_base64 + names_and_floors;
+    assert!((most..most + (8 << 20)).contains(&COPY_MAX_BYTES), "{most} of {COPY_MAX_BYTES}");
 }
