@@ -80,9 +80,9 @@ mutants: deps ## do the tests notice?
 	    rm -rf "$(TOOLS)/target"
 	fi
 	# Mutants are built in a copy of the tree; what the crates depend on is built once, in a target of its own. Builds
-	# without debug information and tests optimised a little take half the time; properties run fewer cases.
+	# without debug information take half the time; properties run fewer cases.
 	export CARGO_TARGET_DIR="$(HOLDFAST_CACHE)/mutants-target" PROPTEST_CASES="$${PROPTEST_CASES:-64}"
-	export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=1
+	export CARGO_PROFILE_DEV_DEBUG=0
 	status=0
 	cargo mutants --output "$(HOLDFAST_CACHE)" $(if $(FILE),--re "^$(FILE)") $(MUTANTS_FLAGS) || status=$$?
 	echo "[mutants] caught, missed, unviable: $(HOLDFAST_CACHE)/mutants.out/*.txt"
