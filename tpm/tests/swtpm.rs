@@ -4,8 +4,8 @@ mod common;
 
 use common::{Options, Socket, Swtpm, file, run};
 use holdfast_tpm::wire::{
-    AlgId, Attest, Attested, Attributes, EkTemplate, Hierarchy, MAGIC, PcrSelections, Public, Sha2,
-    Signature, SubjectKey, Unique, make_credential,
+    AlgId, Attest, Attested, Attributes, CredentialError, EkTemplate, Hierarchy, MAGIC, PcrSelections,
+    Public, Sha2, Signature, SubjectKey, Unique, make_credential,
 };
 use holdfast_tpm::{Attestation, DeviceKey, Ek, Tpm, TpmError, TpmSigningKey, insecure_impostor_key};
 use p256::ecdsa::signature::Verifier as _;
@@ -34,6 +34,22 @@ fn hex(bytes: &[u8]) -> String {
 fn challenge(ek: &Public, ak_name: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let (blob, secret) = make_credential(ek, ak_name, &SECRET).unwrap();
     (blob.to_tpm2b(), secret.to_tpm2b())
+}
+
+#[test]
+fn no_credential_is_made_for_a_point_that_is_not_on_its_curve() {
+    let swtpm = Swtpm::new();
+    let mut tpm = Tpm::open(&swtpm.spec()).unwrap();
+    let name = tpm.ak_public().unwrap().name();
+    for template in [EkTemplate::L2P256, EkTemplate::H2P256, EkTemplate::H3P384] {
+        let ek = Ek::derive(&mut tpm, template).unwrap().public;
+        assert!(make_credential(&ek, &name, &SECRET).is_ok());
+        let mut bytes = ek.as_tpmt().to_vec();
+        // The end of y.
+        *bytes.last_mut().unwrap() ^= 1;
+        let refused = make_credential(&Public::parse_tpmt(&bytes).unwrap(), &name, &SECRET).unwrap_err();
+        assert!(matches!(refused, CredentialError::InvalidEk), "{template:?}: {refused}");
+    }
 }
 
 #[test]
