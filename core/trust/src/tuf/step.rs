@@ -84,26 +84,35 @@ pub trait Store {
 /// Runs a machine to its end.
 ///
 /// # Errors
-/// When anything is refused, does not come or cannot be stored.
+/// When anything is refused, does not come or cannot be stored, or the machine asks again for what it was given.
 pub fn drive(
     machine: &mut dyn Machine,
     store: &mut dyn Store,
     source: &mut dyn Source,
 ) -> Result<(), TufError> {
+    let mut last = None;
     loop {
-        match machine.step() {
-            Step::Load { name } => machine.loaded(store.load(&name))?,
+        let step = machine.step();
+        // A walk that does not go on must end: nobody waits beside a device.
+        if last.as_ref() == Some(&step) {
+            return Err(out_of_turn("what was given already", &step));
+        }
+        match &step {
+            Step::Load { name } => machine.loaded(store.load(name))?,
             Step::Fetch { name, max_bytes, .. } => {
-                let bytes =
-                    source.metadata(&name, max_bytes).map_err(|source| TufError::Source { name, source })?;
+                let bytes = source
+                    .metadata(name, *max_bytes)
+                    .map_err(|source| TufError::Source { name: name.clone(), source })?;
                 machine.fetched(bytes)?;
             }
             Step::Store { name, bytes } => {
-                store.save(&name, &bytes).map_err(|source| TufError::Store { name, source })?;
+                let stored = store.save(name, bytes);
+                stored.map_err(|source| TufError::Store { name: name.clone(), source })?;
                 machine.stored()?;
             }
             Step::Done => return Ok(()),
         }
+        last = Some(step);
     }
 }
 

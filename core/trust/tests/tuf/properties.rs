@@ -354,6 +354,7 @@ fn the_walk_asks_step_by_step_and_for_nothing_before_what_it_has_rests() {
 
 fn run(machine: &mut dyn Machine, repo: &mut Repo, seen: &mut Vec<String>) {
     loop {
+        assert!(seen.len() < 20, "it does not end: {seen:?}");
         assert_eq!(machine.step(), machine.step());
         match machine.step() {
             Step::Load { name } => {

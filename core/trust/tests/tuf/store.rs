@@ -495,6 +495,27 @@ fn a_copy_is_read_up_to_its_cap() {
 }
 
 #[test]
+fn a_copy_is_written_up_to_its_cap_and_what_is_too_long_changes_nothing() {
+    let fleet = Fleet::new();
+    // Names are written as they are: one byte each.
+    let saved = |name_bytes: usize| {
+        let mut device = fleet.device();
+        let saved = device.trust.save(&"n".repeat(name_bytes), b"");
+        (saved, device.flash.copies())
+    };
+    let (_, short) = saved(1);
+    let fills = 1 + COPY_MAX_BYTES - short[0].as_ref().unwrap().len();
+    let (longest, copies) = saved(fills);
+    longest.unwrap();
+    assert_eq!(copies[0].as_ref().unwrap().len(), COPY_MAX_BYTES);
+    open(copies).unwrap();
+    let (too_long, copies) = saved(fills + 1);
+    assert!(too_long.unwrap_err().to_string().contains("too long"));
+    assert_eq!(copies, fleet.device().flash.copies(), "nothing was written");
+    open(copies).unwrap();
+}
+
+#[test]
 fn a_copy_with_every_file_at_its_cap_is_within_its_own() {
     let top_level = ROOT_MAX_BYTES + TIMESTAMP_MAX_BYTES + SNAPSHOT_MAX_BYTES + TARGETS_MAX_BYTES;
     let files = top_level as usize + STORED_FILES_MAX_BYTES;
