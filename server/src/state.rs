@@ -6,6 +6,7 @@ use crate::checkin::ops::Seen;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::Db;
+use crate::enroll::ops::EkTrustCache;
 use crate::http::limit::RateLimit;
 use crate::http::tls::ServerCertificate;
 use crate::keyring::kek::{FileKek, write_private};
@@ -45,6 +46,7 @@ pub struct Parts {
     pub repo: Repo,
     pub leases: Leases,
     pub seen: Seen,
+    pub ek_trust: EkTrustCache,
     pub nonce_key: NonceKey,
     /// Wakes the planner.
     pub wake_rollouts: Wake,
@@ -143,6 +145,7 @@ impl AppState {
             repo,
             leases: Leases::since(now),
             seen: Seen::default(),
+            ek_trust: EkTrustCache::default(),
             nonce_key,
             wake_rollouts: Wake::default(),
             wake_deltas: Wake::default(),

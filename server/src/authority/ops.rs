@@ -1,7 +1,7 @@
 //! Anchors of endorsement keys: added by an operator, audited, never edited.
 
 pub use super::deny::{allow, deny, deny_key, firmware_range, serial_number};
-pub use super::sql::{EkAnchor, denials, ek_roots};
+pub use super::sql::{EkAnchor, denials, ek_roots, trust_version};
 use crate::tx;
 
 use super::sql;

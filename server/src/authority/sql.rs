@@ -1,4 +1,4 @@
-//! Tables `ek_roots` and `ek_denials`.
+//! Tables `ek_roots`, `ek_denials` and `ek_trust`.
 
 use crate::db::{Error, Tx};
 use holdfast_proto::Bytes;
@@ -42,6 +42,26 @@ pub(super) async fn insert_ek_root(tx: &mut Tx, tenant: &str, anchor: &EkAnchor)
     .bind(shown.not_after)
     .bind(shown.added_by.as_str())
     .bind(shown.added_at)
+    .execute(tx.conn())
+    .await?;
+    trust_changed(tx, tenant).await
+}
+
+/// What was read of anchors and denials is good as long as this stays; empty until the first change.
+pub async fn trust_version(tx: &mut Tx, tenant: &str) -> Result<String, Error> {
+    let query = sqlx::query("SELECT version FROM ek_trust WHERE tenant_id = $1").bind(tenant);
+    let row = query.fetch_optional(tx.conn()).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
+}
+
+/// By chance and not by counting: what was read in a transaction that fell is never taken for what came after.
+async fn trust_changed(tx: &mut Tx, tenant: &str) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO ek_trust (tenant_id, version) VALUES ($1, $2) \
+         ON CONFLICT (tenant_id) DO UPDATE SET version = excluded.version",
+    )
+    .bind(tenant)
+    .bind(hex::encode(crate::chance::bytes::<16>()))
     .execute(tx.conn())
     .await?;
     Ok(())
@@ -111,7 +131,11 @@ pub(super) async fn denial_insert(tx: &mut Tx, tenant: &str, denial: &EkDenial) 
     .bind(denial.added_at)
     .execute(tx.conn())
     .await?;
-    Ok(done.rows_affected() == 1)
+    let is_new = done.rows_affected() == 1;
+    if is_new {
+        trust_changed(tx, tenant).await?;
+    }
+    Ok(is_new)
 }
 
 /// False: there was none.
@@ -127,5 +151,9 @@ pub(super) async fn denial_delete(
         .bind(value)
         .execute(tx.conn())
         .await?;
-    Ok(done.rows_affected() == 1)
+    let was_there = done.rows_affected() == 1;
+    if was_there {
+        trust_changed(tx, tenant).await?;
+    }
+    Ok(was_there)
 }

@@ -226,7 +226,7 @@ async fn weigh(
         last: None,
         booted,
     };
-    let anchors = crate::enroll::ops::anchors(tx, &device.tenant).await?;
+    let anchors = crate::enroll::ops::anchors(state, tx, &device.tenant).await?;
     let policy = crate::enroll::ops::policy(&anchors);
     if is_confirmation
         && booted.is_some()

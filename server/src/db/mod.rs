@@ -31,6 +31,9 @@ pub enum Dialect {
 #[derive(Clone)]
 pub struct Db {
     pool: AnyPool,
+    /// Where transactions begin. SQLite's writer has one connection of its own: nobody else writes, so its pages and
+    /// its prepared statements stay good from one transaction to the next. On PostgreSQL the pool itself.
+    writer: AnyPool,
     dialect: Dialect,
     /// Who may have a transaction open in this process. SQLite has one writer, and waiting here is fair where its own
     /// busy loop is not; on PostgreSQL transactions share it until one has lost too many races.
@@ -54,22 +57,12 @@ impl Db {
             return Err(Error::Scheme { scheme });
         };
         let options = AnyConnectOptions::from_str(url)?;
-        let pool = AnyPoolOptions::new()
-            .max_connections(max_connections)
-            .acquire_timeout(Duration::from_millis(BUSY_TIMEOUT_MS))
-            // A server may have gone away since; a file has not.
-            .test_before_acquire(dialect == Dialect::Postgres)
-            .after_connect(move |conn, _| {
-                Box::pin(async move {
-                    if dialect == Dialect::Sqlite {
-                        conn.execute(SQLITE_PRAGMAS).await?;
-                    }
-                    Ok(())
-                })
-            })
-            .connect_with(options)
-            .await?;
-        Ok(Self { pool, dialect, turn: Arc::default() })
+        let pool = pool_options(dialect, max_connections).connect_with(options.clone()).await?;
+        let writer = match dialect {
+            Dialect::Sqlite => pool_options(dialect, 1).connect_with(options).await?,
+            Dialect::Postgres => pool.clone(),
+        };
+        Ok(Self { pool, writer, dialect, turn: Arc::default() })
     }
 
     /// The URL of a SQLite file, created when absent.
@@ -99,7 +92,24 @@ impl Db {
 
     pub async fn close(&self) {
         self.pool.close().await;
+        self.writer.close().await;
     }
+}
+
+fn pool_options(dialect: Dialect, max_connections: u32) -> AnyPoolOptions {
+    AnyPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(Duration::from_millis(BUSY_TIMEOUT_MS))
+        // A server may have gone away since; a file has not.
+        .test_before_acquire(dialect == Dialect::Postgres)
+        .after_connect(move |conn, _| {
+            Box::pin(async move {
+                if dialect == Dialect::Sqlite {
+                    conn.execute(SQLITE_PRAGMAS).await?;
+                }
+                Ok(())
+            })
+        })
 }
 
 /// A value as JSON text, for columns that hold lists and maps.

@@ -113,7 +113,7 @@ impl Attempts<'_> {
                 (turn, "BEGIN ISOLATION LEVEL SERIALIZABLE")
             }
         };
-        let transaction = self.db.pool.begin_with(begin).await?;
+        let transaction = self.db.writer.begin_with(begin).await?;
         Ok(Tx { inner: Inner::Transaction(transaction, turn), dialect })
     }
 

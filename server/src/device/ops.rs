@@ -51,14 +51,9 @@ pub async fn by_serial(tx: &mut Tx, tenant: &str, serial: &str) -> Result<Option
     sql::by_serial(tx, tenant, serial).await
 }
 
-/// By the endorsement key that it has proved.
+/// Whose endorsement key this is: the record that has proved it, else the one whose claim expects it.
 pub async fn by_ek(tx: &mut Tx, tenant: &str, ek_hash: &Digest) -> Result<Option<Record>, Error> {
     sql::by_ek(tx, tenant, &ek_hash.to_hex()).await
-}
-
-/// By the endorsement key that its claim expects.
-pub async fn by_claimed_ek(tx: &mut Tx, tenant: &str, ek_hash: &Digest) -> Result<Option<Record>, Error> {
-    sql::by_claimed_ek(tx, tenant, &ek_hash.to_hex()).await
 }
 
 /// Registers claims, all or none.
@@ -91,16 +86,11 @@ pub(super) async fn claim_device(
         let text = format!("the serial {} is claimed already", audit::printable(&record.serial));
         return Err(Refusal::conflict("serial-known", text).on_record(known.device.id.as_str()));
     }
-    if let Some(hash) = ek_hash {
-        let hash = hash.to_hex();
-        let known = match sql::by_ek(tx, tenant, &hash).await? {
-            Some(known) => Some(known),
-            None => sql::by_claimed_ek(tx, tenant, &hash).await?,
-        };
-        if let Some(known) = known {
-            let text = format!("this endorsement key belongs to serial {}", known.device.serial);
-            return Err(Refusal::conflict("ek-known", text).on_record(known.device.id.as_str()));
-        }
+    if let Some(hash) = ek_hash
+        && let Some(known) = by_ek(tx, tenant, &hash).await?
+    {
+        let text = format!("this endorsement key belongs to serial {}", known.device.serial);
+        return Err(Refusal::conflict("ek-known", text).on_record(known.device.id.as_str()));
     }
     let id = crate::chance::id("dev", now);
     let new = NewDevice {

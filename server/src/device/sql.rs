@@ -154,12 +154,12 @@ pub(super) async fn by_serial(tx: &mut Tx, tenant: &str, serial: &str) -> Result
 }
 
 pub(super) async fn by_ek(tx: &mut Tx, tenant: &str, ek_hash: &str) -> Result<Option<Record>, Error> {
-    one(tx, tenant, "ek_hash", ek_hash).await
-}
-
-/// Whose claim expects this endorsement key.
-pub(super) async fn by_claimed_ek(tx: &mut Tx, tenant: &str, ek_hash: &str) -> Result<Option<Record>, Error> {
-    one(tx, tenant, "claimed_ek_hash", ek_hash).await
+    let sql = format!(
+        "SELECT {COLUMNS} FROM devices WHERE tenant_id = $1 AND (ek_hash = $2 OR claimed_ek_hash = $2) \
+         ORDER BY CASE WHEN ek_hash = $2 THEN 0 ELSE 1 END, id LIMIT 1"
+    );
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant).bind(ek_hash);
+    Ok(query.fetch_optional(tx.conn()).await?.map(|row| record(&row)).transpose()?)
 }
 
 /// Which devices; empty text matches all.

@@ -14,24 +14,59 @@ use holdfast_trust::attest::{DenyList, Policy, Recovery, Unlisted};
 use holdfast_trust::chain::{Anchor, Anchors, Certifies, Scope, TimePolicy};
 use holdfast_trust::limits::CLAIM_MAX_BYTES;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// PCRs that enrolments and reports quote.
 pub const QUOTED_PCRS: [u8; 10] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 
-/// What the tenant believes, read in one transaction.
-#[derive(Debug, Clone, Default)]
-pub struct Believed {
+/// Anchors of endorsement keys, and what is denied.
+#[derive(Debug, Default)]
+pub struct EkTrust {
     pub anchors: Anchors,
     pub deny: DenyList,
+}
+
+/// For each tenant what was read last, and at which version.
+#[derive(Debug, Default)]
+pub struct EkTrustCache(RwLock<HashMap<String, (String, Arc<EkTrust>)>>);
+
+impl EkTrustCache {
+    fn get(&self, tenant: &str, version: &str) -> Option<Arc<EkTrust>> {
+        let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        kept.get(tenant).filter(|(at, _)| at == version).map(|(_, ek)| Arc::clone(ek))
+    }
+
+    fn keep(&self, tenant: &str, version: String, ek: &Arc<EkTrust>) {
+        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(tenant.to_owned(), (version, Arc::clone(ek)));
+    }
+}
+
+/// What the tenant believes.
+#[derive(Debug, Clone, Default)]
+pub struct Believed {
+    pub ek: Arc<EkTrust>,
     /// EK hashes that a claim or an operator named: tier T3 without a certificate.
     pub listed_eks: BTreeSet<Digest>,
     /// Whose expired certificates count in a recovery of tier T0, and how long after their end (seconds).
     pub recovery: Option<(Vec<Vec<u8>>, i64)>,
 }
 
-/// The tenant's anchors of endorsement keys, and what it denies.
-pub async fn anchors(tx: &mut Tx, tenant: &str) -> Result<Believed, Refusal> {
+/// The tenant's anchors of endorsement keys, and what it denies: as it is now, read and parsed once for each change.
+pub async fn anchors(state: &AppState, tx: &mut Tx, tenant: &str) -> Result<Believed, Refusal> {
+    // Asked for first: what is kept is never older than the version that it is kept under.
+    let version = authority::trust_version(tx, tenant).await?;
+    if let Some(ek) = state.ek_trust.get(tenant, &version) {
+        return Ok(Believed { ek, ..Believed::default() });
+    }
+    let ek = EkTrust { anchors: ek_anchors(tx, tenant).await?, deny: deny_list(tx, tenant).await? };
+    let ek = Arc::new(ek);
+    state.ek_trust.keep(tenant, version, &ek);
+    Ok(Believed { ek, ..Believed::default() })
+}
+
+async fn ek_anchors(tx: &mut Tx, tenant: &str) -> Result<Anchors, Refusal> {
     let mut anchors = Anchors::default();
     let mut version = Sha256::new();
     for root in authority::ek_roots(tx, tenant).await? {
@@ -50,7 +85,7 @@ pub async fn anchors(tx: &mut Tx, tenant: &str) -> Result<Believed, Refusal> {
         });
     }
     anchors.version = format!("{}/{}", anchors.anchors.len(), hex::encode(&version.finalize()[..8]));
-    Ok(Believed { anchors, deny: deny_list(tx, tenant).await?, ..Believed::default() })
+    Ok(anchors)
 }
 
 /// What a peer says as a key to look rows up by: nothing, where no judgement would let it pass (PostgreSQL takes no
@@ -67,29 +102,29 @@ pub(super) async fn for_attempt(
     (tenant, serial): (&str, &str),
     ek_hash: Option<Digest>,
 ) -> Result<Believed, Refusal> {
-    let mut believed = anchors(tx, tenant).await?;
+    let mut believed = anchors(state, tx, tenant).await?;
     if let Some(ek) = ek_hash
         && is_listed(tx, tenant, serial, ek).await?
     {
         believed.listed_eks.insert(ek);
     }
-    let issuers =
-        crate::ca::authorities(tx, tenant).await?.into_iter().filter(|authority| authority.name == "device");
-    let window_s = state.config.identity.recover_t0_days * DAY_S;
-    believed.recovery = Some((issuers.map(|authority| authority.certificate.0).collect(), window_s));
+    // Without a TPM, an expired certificate of ours may speak for the device.
+    if ek_hash.is_none() {
+        let issuers = crate::ca::authorities(tx, tenant).await?;
+        let issuers = issuers.into_iter().filter(|authority| authority.name == "device");
+        let window_s = state.config.identity.recover_t0_days * DAY_S;
+        believed.recovery = Some((issuers.map(|authority| authority.certificate.0).collect(), window_s));
+    }
     Ok(believed)
 }
 
 /// A claim, a record or an operator's approval names this endorsement key.
 pub(super) async fn is_listed(tx: &mut Tx, tenant: &str, serial: &str, ek: Digest) -> Result<bool, Refusal> {
-    if device::ops::by_ek(tx, tenant, &ek).await?.is_some()
-        || device::ops::by_claimed_ek(tx, tenant, &ek).await?.is_some()
-    {
+    if device::ops::by_ek(tx, tenant, &ek).await?.is_some() {
         return Ok(true);
     }
-    let approved =
-        sql::attempt_of_claim(tx, tenant, (serial, Some(ek)), &[EnrollmentState::Approved], None).await?;
-    Ok(approved.is_some())
+    let open = sql::attempts_of_claim(tx, tenant, (serial, Some(ek))).await?.open;
+    Ok(open.is_some_and(|open| open.shown.state == EnrollmentState::Approved))
 }
 
 const DAY_S: i64 = 86_400;
@@ -120,8 +155,8 @@ async fn deny_list(tx: &mut Tx, tenant: &str) -> Result<DenyList, Refusal> {
 pub fn policy(believed: &Believed) -> Policy<'_> {
     Policy {
         algorithms: rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all,
-        anchors: &believed.anchors,
-        deny: &believed.deny,
+        anchors: &believed.ek.anchors,
+        deny: &believed.ek.deny,
         listed_eks: &believed.listed_eks,
         unlisted: Unlisted::Await,
         ak_hierarchy: AkHierarchy::Endorsement,

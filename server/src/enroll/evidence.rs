@@ -117,12 +117,12 @@ impl Case<'_> {
         verdict: Verdict<'_>,
         now: i64,
     ) -> Result<Attempt, Error> {
-        let mut inputs = Vec::new();
-        for (name, bytes) in self.inputs(verdict.keep) {
-            let sha256 = sha256(bytes);
-            sql::input_keep(tx, self.tenant, sha256, bytes, now).await?;
-            inputs.push(InputName { name: name.to_owned(), sha256 });
-        }
+        let given = self.inputs(verdict.keep);
+        let kept: Vec<_> = given.iter().map(|(_, bytes)| (sha256(bytes), *bytes)).collect();
+        sql::inputs_keep(tx, self.tenant, &kept, now).await?;
+        let named = given.iter().zip(&kept);
+        let inputs =
+            named.map(|((name, _), (sha256, _))| InputName { name: (*name).to_owned(), sha256: *sha256 });
         let attempt = Attempt {
             shown: Enrollment {
                 id: id.to_owned(),
@@ -140,7 +140,7 @@ impl Case<'_> {
                 updated_at: now,
             },
             checks: verdict.checks.to_vec(),
-            inputs,
+            inputs: inputs.collect(),
             policy_version: POLICY_VERSION.to_owned(),
             roots_version: self.roots_version.to_owned(),
             signer: verdict.issued.map(|(signer, _)| signer.to_owned()),

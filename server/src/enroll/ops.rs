@@ -1,7 +1,7 @@
 //! What may be done with enrolments, one name each; the parts stand in the files beside this one.
 
 pub use super::attempts::{approve, evidence_of_device, list, refuse, show};
-pub use super::believed::{Believed, QUOTED_PCRS, anchors, policy};
+pub use super::believed::{Believed, EkTrustCache, QUOTED_PCRS, anchors, policy};
 pub use super::issue::acknowledge;
 pub use super::prove::{Answered, prove};
 pub use super::start::start;

@@ -35,10 +35,6 @@ enum Outcome {
 /// When to come again where too many wait for an operator.
 const FULL_RETRY_S: u32 = 600;
 
-/// Attempts that an operator or the device will go on with.
-const OPEN: [EnrollmentState; 3] =
-    [EnrollmentState::Pending, EnrollmentState::Conflict, EnrollmentState::Approved];
-
 /// Answers M3; `proof` is the header `Holdfast-Proof`, base64 removed.
 pub async fn prove(state: &AppState, door: Door<'_>, body: &[u8], proof: &[u8]) -> Result<Answered, Refusal> {
     let now = state.now();
@@ -60,7 +56,7 @@ pub async fn prove(state: &AppState, door: Door<'_>, body: &[u8], proof: &[u8]) 
         known: &known,
     };
     let verdict = attest::prove(&attempt, &super::believed::policy(&believed), now);
-    let roots_version = believed.anchors.version.as_str();
+    let roots_version = believed.ek.anchors.version.as_str();
     let (message, start, session) = (&message, &start, &session);
     let case = Case { tenant, door, session, body, message, start, proof, token, roots_version };
     let outcome: Result<Outcome, Refusal> = match &verdict {
@@ -139,7 +135,7 @@ async fn settle(
     now: i64,
 ) -> Result<Outcome, Refusal> {
     let claim = (proven.serial.as_str(), rows::ek_hash(proven));
-    let open = sql::attempt_of_claim(tx, case.tenant, claim, &OPEN, None).await?;
+    let sql::Standing { open, refused } = sql::attempts_of_claim(tx, case.tenant, claim).await?;
     let id = open.as_ref().map_or_else(|| crate::chance::id("enr", now), |open| open.shown.id.clone());
     let spent = Spent { enrollment: id.clone(), m3: case.m3() };
     if let Some(before) =
@@ -147,21 +143,9 @@ async fn settle(
     {
         return again(state, tx, case, proven, (&before, &spent), now).await;
     }
-    // An operator said no to this EK for this serial, and has not taken it back.
-    let code = Some(Reason::OperatorRefused.code());
-    if let Some(standing) =
-        sql::attempt_of_claim(tx, case.tenant, claim, &[EnrollmentState::Refused], code).await?
-    {
-        let id = standing.shown.id.clone();
-        return refuse(
-            tx,
-            case,
-            proven,
-            (&id, Some(&standing)),
-            (Reason::OperatorRefused, None, Severity::Plain),
-            now,
-        )
-        .await;
+    if let Some(refused) = refused {
+        let at = (refused.shown.id.as_str(), Some(&refused));
+        return refuse(tx, case, proven, at, (Reason::OperatorRefused, None, Severity::Plain), now).await;
     }
     match rows::rule(state, tx, (case.tenant, case.door), proven, open.as_ref(), now).await? {
         Ruling::New => {

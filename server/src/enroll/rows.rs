@@ -302,7 +302,8 @@ async fn recover(
 /// A recovery for a serial without a record: this EK may be another device's.
 async fn of_another_serial(tx: &mut Tx, tenant: &str, proven: &Proven) -> Result<Ruling, Refusal> {
     let Some(ek) = ek_hash(proven) else { return Ok(refused(Reason::RecordUnknown)) };
-    Ok(match device::by_ek(tx, tenant, &ek).await? {
+    let record = device::by_ek(tx, tenant, &ek).await?;
+    Ok(match record.filter(|record| record.device.ek_hash == Some(ek)) {
         None => refused(Reason::RecordUnknown),
         Some(record) => Ruling::Refused {
             reason: Reason::EkHasOtherSerial,
@@ -365,11 +366,9 @@ fn as_claim(row: &Record) -> Claim {
 
 /// The record that proved this EK, or the claim that expects it: both say whose TPM this is.
 async fn of_ek(tx: &mut Tx, tenant: &str, ek: &Digest) -> Result<Option<identity::Record>, Error> {
-    if let Some(record) = device::by_ek(tx, tenant, ek).await? {
-        return Ok(Some(as_record(&record)));
-    }
-    let claim = device::by_claimed_ek(tx, tenant, ek).await?.filter(is_mere_claim);
-    Ok(claim.map(|row| identity::Record { ek_hash: Some(*ek), ..as_record(&row) }))
+    let row = device::by_ek(tx, tenant, ek).await?;
+    let row = row.filter(|row| row.device.ek_hash == Some(*ek) || is_mere_claim(row));
+    Ok(row.map(|row| identity::Record { ek_hash: Some(*ek), ..as_record(&row) }))
 }
 
 fn closed(record: &Record) -> Option<Reason> {

@@ -4,6 +4,7 @@ use crate::db::{Error, Tx, from_json, json};
 use holdfast_proto::api::device::Check;
 use holdfast_proto::api::enrollment::{Enrollment, EnrollmentState};
 use holdfast_proto::{Bytes, DeviceId, Digest};
+use holdfast_trust::attest::Reason;
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -31,6 +32,15 @@ pub(super) struct Attempt {
 pub(super) struct InputName {
     pub(super) name: String,
     pub(super) sha256: Digest,
+}
+
+/// What stands of an EK and a serial.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// An operator or the device will go on with it: pending, conflict or approved.
+    pub(super) open: Option<Attempt>,
+    /// An operator said no, and has not taken it back.
+    pub(super) refused: Option<Attempt>,
 }
 
 /// Who spent a nonce.
@@ -139,29 +149,34 @@ pub(super) async fn attempt_by_id(tx: &mut Tx, tenant: &str, id: &str) -> Result
     Ok(row.map(|row| attempt(&row)).transpose()?)
 }
 
-/// The newest attempt of this EK for this serial in one of `states`, and for `reason` where one is given.
-pub(super) async fn attempt_of_claim(
+/// The newest attempts of this EK for this serial that are still of weight.
+pub(super) async fn attempts_of_claim(
     tx: &mut Tx,
     tenant: &str,
     (serial, ek_hash): (&str, Option<Digest>),
-    states: &[EnrollmentState],
-    reason: Option<&str>,
-) -> Result<Option<Attempt>, Error> {
-    // Our own words, not the caller's.
-    let words: Vec<_> = states.iter().map(|state| format!("'{}'", text_of(state))).collect();
+) -> Result<Standing, Error> {
     let sql = format!(
         "SELECT {COLUMNS} FROM enrollments WHERE tenant_id = $1 AND serial = $2 AND COALESCE(ek_hash, '') = $3 \
-         AND state IN ({}) AND ($4 = '' OR reason = $4) ORDER BY updated_at DESC, id DESC LIMIT 1",
-        words.join(", ")
+         AND (state IN ('pending', 'conflict', 'approved') OR (state = 'refused' AND reason = $4)) \
+         ORDER BY updated_at DESC, id DESC"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(tenant)
         .bind(serial)
         .bind(ek_hash.map(|hash| hash.to_hex()).unwrap_or_default())
-        .bind(reason.unwrap_or_default())
-        .fetch_optional(tx.conn())
+        .bind(Reason::OperatorRefused.code())
+        .fetch_all(tx.conn())
         .await?;
-    Ok(row.map(|row| attempt(&row)).transpose()?)
+    let mut standing = Standing::default();
+    for row in &rows {
+        let attempt = attempt(row)?;
+        let place = match attempt.shown.state {
+            EnrollmentState::Refused => &mut standing.refused,
+            _ => &mut standing.open,
+        };
+        place.get_or_insert(attempt);
+    }
+    Ok(standing)
 }
 
 /// The attempt that the device's newest certificate came of.
@@ -236,24 +251,28 @@ pub(super) async fn nonce_forget(tx: &mut Tx, ended_before: i64) -> Result<u64, 
     Ok(query.execute(tx.conn()).await?.rows_affected())
 }
 
-/// Keeps an input under its hash; the same bytes are kept once.
-pub(super) async fn input_keep(
+/// Keeps inputs under their hashes; the same bytes are kept once.
+pub(super) async fn inputs_keep(
     tx: &mut Tx,
     tenant: &str,
-    sha256: Digest,
-    bytes: &[u8],
+    inputs: &[(Digest, &[u8])],
     now: i64,
 ) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO evidence_inputs (tenant_id, sha256, bytes, created_at) VALUES ($1, $2, $3, $4) \
+    if inputs.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> =
+        (0..inputs.len()).map(|n| format!("($1, ${}, ${}, $2)", 2 * n + 3, 2 * n + 4)).collect();
+    let sql = format!(
+        "INSERT INTO evidence_inputs (tenant_id, sha256, bytes, created_at) VALUES {} \
          ON CONFLICT (tenant_id, sha256) DO NOTHING",
-    )
-    .bind(tenant)
-    .bind(sha256.to_hex())
-    .bind(bytes)
-    .bind(now)
-    .execute(tx.conn())
-    .await?;
+        rows.join(", ")
+    );
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant).bind(now);
+    for (sha256, bytes) in inputs {
+        query = query.bind(sha256.to_hex()).bind(*bytes);
+    }
+    query.execute(tx.conn()).await?;
     Ok(())
 }
 

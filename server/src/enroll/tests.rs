@@ -1,7 +1,7 @@
 //! What a stranger's proof leaves behind. Whole enrolments are played in `tests/tests/enroll_protocol.rs`.
 
 use super::evidence::{Case, Facts, Keep, Peer, Verdict};
-use super::ops::Door;
+use super::ops::{Door, anchors};
 use super::session::{Session, TpmSession};
 use super::sql;
 use crate::both_services;
@@ -139,6 +139,24 @@ both_services! {
         let claim = json!({"record": {"serial": "serial-1", "model": "m", "ek_hash": EK}, "labels": {}});
         service.post("operator", "/devices", &claim).await;
         assert_eq!(peer(&service).await, Peer::Known);
+    }
+
+    async fn what_is_denied_and_allowed_again_counts_at_once(service: Service) {
+        let denied = async || {
+            let tx = &mut service.state.db.read().await.unwrap();
+            let believed = anchors(&service.state, tx, service.state.tenant()).await.unwrap();
+            believed.ek.deny.ek_hashes.contains(&EK)
+        };
+        assert!(!denied().await);
+        // All in one second.
+        for _ in 0..3 {
+            service.post("installation-admin", "/authorities/ek-denials", &json!({"kind": "ek", "value": EK, "reason": "stolen"})).await;
+            assert!(denied().await);
+            assert!(denied().await, "and as it was kept");
+            let path = format!("/authorities/ek-denials/ek/{}", EK.to_hex());
+            assert_eq!(service.operator("installation-admin", "DELETE", &path, &Value::Null).await.status, 204);
+            assert!(!denied().await);
+        }
     }
 
     async fn an_attempt_that_comes_again_replaces_its_inputs_and_no_other_attempts(service: Service) {
