@@ -69,7 +69,7 @@ test: kube firmware ## every test
 
 bench: firmware programs ## the numbers
 	@echo "[bench] measuring optimised programs: the first build takes some minutes"
-	cargo run --locked --release -p holdfast-tests --bin bench
+	cargo run --locked --profile service -p holdfast-tests --bin bench
 	echo "[bench] the numbers: .bench/report.json"
 
 mutants: deps ## do the tests notice?

@@ -1,6 +1,6 @@
 //! How large the device's program is, and how many packages it is made of.
 
-use crate::measure::{build, cargo};
+use crate::measure::{build_device, cargo};
 use crate::report::Report;
 use anyhow::ensure;
 use holdfast_tests::process::run;
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 const PACKAGE: &str = "holdfast-device-client";
 
 pub(crate) fn measure(report: &mut Report) -> anyhow::Result<()> {
-    build(&[PACKAGE])?;
+    build_device()?;
     let size = std::fs::metadata(program("holdfast-device")?)?.len();
     report.at_most("client_size", size as f64, "B", f64::from(3 << 20), None);
     let packages = packages()?;

@@ -46,18 +46,31 @@ pub(crate) fn cpu_of_threads_ns(pid: &str) -> anyhow::Result<BTreeMap<String, u6
     Ok(threads)
 }
 
-/// Builds packages of this workspace as they are shipped: with no features of others in them.
-pub(crate) fn build(packages: &[&str]) -> anyhow::Result<()> {
-    println!("  building {}, release (the first time takes some minutes)", packages.join(" and "));
+/// Builds packages of this workspace as they are shipped, with no features of others in them, and puts their programs
+/// beside us.
+fn build(profile: &str, packages: &[&str], programs: &[&str]) -> anyhow::Result<()> {
+    println!("  building {}, profile {profile} (the first time takes some minutes)", packages.join(" and "));
     let named = packages.iter().flat_map(|package| ["--package", package]);
-    run(cargo().args(["build", "--locked", "--release", "--bins"]).args(named))?;
+    run(cargo().args(["build", "--locked", "--profile", profile, "--bins"]).args(named))?;
+    let own = std::env::current_exe()?;
+    let ours = own.parent().context("a program stands in a folder")?;
+    let theirs = ours.with_file_name(profile);
+    for program in programs.iter().filter(|_| theirs != ours) {
+        std::fs::copy(theirs.join(program), ours.join(program))
+            .with_context(|| format!("{program} is not in {}", theirs.display()))?;
+    }
     Ok(())
 }
 
-/// Every program that a plant needs; the device's alone, as it is shipped.
+/// The device's program, small.
+pub(crate) fn build_device() -> anyhow::Result<()> {
+    build("release", &["holdfast-device-client"], &["holdfast-device"])
+}
+
+/// Every program that a plant needs.
 pub(crate) fn build_programs() -> anyhow::Result<()> {
-    build(&["holdfast-server", "holdfast-cli"])?;
-    build(&["holdfast-device-client"])
+    build("service", &["holdfast-server", "holdfast-cli"], &["holdfastd", "holdfast"])?;
+    build_device()
 }
 
 /// The cargo that runs us.
