@@ -90,29 +90,28 @@ pub fn drive(
     store: &mut dyn Store,
     source: &mut dyn Source,
 ) -> Result<(), TufError> {
-    let mut last = None;
+    let mut before = String::new();
     loop {
         let step = machine.step();
         // A walk that does not go on must end: nobody waits beside a device.
-        if last.as_ref() == Some(&step) {
-            return Err(out_of_turn("what was given already", &step));
+        let now = asked(&step);
+        if now == before {
+            return Err(out_of_turn("what was asked for before", &step));
         }
-        match &step {
-            Step::Load { name } => machine.loaded(store.load(name))?,
+        before = now;
+        match step {
+            Step::Load { name } => machine.loaded(store.load(&name))?,
             Step::Fetch { name, max_bytes, .. } => {
-                let bytes = source
-                    .metadata(name, *max_bytes)
-                    .map_err(|source| TufError::Source { name: name.clone(), source })?;
+                let bytes =
+                    source.metadata(&name, max_bytes).map_err(|source| TufError::Source { name, source })?;
                 machine.fetched(bytes)?;
             }
             Step::Store { name, bytes } => {
-                let stored = store.save(name, bytes);
-                stored.map_err(|source| TufError::Store { name: name.clone(), source })?;
+                store.save(&name, &bytes).map_err(|source| TufError::Store { name, source })?;
                 machine.stored()?;
             }
             Step::Done => return Ok(()),
         }
-        last = Some(step);
     }
 }
 
@@ -131,11 +130,14 @@ pub(super) fn bounded(name: &str, limit: u64, bytes: Option<Vec<u8>>) -> Result<
 
 /// An answer to a question that was not asked.
 pub(super) fn out_of_turn(answer: &str, step: &Step) -> TufError {
-    let asked = match step {
+    TufError::OutOfTurn { answer: answer.to_owned(), asked: asked(step) }
+}
+
+fn asked(step: &Step) -> String {
+    match step {
         Step::Load { name } => format!("to load {name}"),
         Step::Fetch { name, .. } => format!("to fetch {name}"),
         Step::Store { name, .. } => format!("to store {name}"),
         Step::Done => "nothing".to_owned(),
-    };
-    TufError::OutOfTurn { answer: answer.to_owned(), asked }
+    }
 }

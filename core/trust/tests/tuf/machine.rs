@@ -1,9 +1,10 @@
 //! The walk as a machine: what it asks for, in turn, and which answers it takes.
 
+use crate::support::fleet::Fleet;
 use crate::support::{NOW, Repo};
 use holdfast_trust::tuf::TufError;
 use holdfast_trust::tuf::limits::{ROOT_MAX_BYTES, TIMESTAMP_MAX_BYTES};
-use holdfast_trust::tuf::step::{Absent, Machine as _, Step};
+use holdfast_trust::tuf::step::{Absent, Machine, Step, drive};
 use holdfast_trust::tuf::walk::{At, Refresh, Stored};
 
 const CLOCK: At = At(NOW);
@@ -79,5 +80,40 @@ fn only_what_did_not_come_is_worth_another_try_as_it_is() {
     for other in [TufError::NoProvider, TufError::StateLost, TufError::Absent { name: "targets.json".into() }]
     {
         assert!(!other.is_transport(), "{other}");
+    }
+}
+
+/// Asks for one step for ever, whatever it is given.
+struct Stuck(Step);
+
+impl Machine for Stuck {
+    fn step(&self) -> Step {
+        self.0.clone()
+    }
+
+    fn loaded(&mut self, _: Option<Vec<u8>>) -> Result<(), TufError> {
+        Ok(())
+    }
+
+    fn fetched(&mut self, _: Option<Vec<u8>>) -> Result<(), TufError> {
+        Ok(())
+    }
+
+    fn stored(&mut self) -> Result<(), TufError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_machine_that_does_not_go_on_is_ended() {
+    let name = || "timestamp.json".to_owned();
+    let stuck = [
+        Step::Load { name: name() },
+        Step::Fetch { name: name(), max_bytes: TIMESTAMP_MAX_BYTES, absent: Absent::IsRefused },
+        Step::Store { name: name(), bytes: Vec::new() },
+    ];
+    for step in stuck {
+        let mut store = Fleet::new().device().trust;
+        refused(drive(&mut Stuck(step), &mut store, &mut Repo::new()));
     }
 }

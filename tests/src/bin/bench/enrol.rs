@@ -1,9 +1,9 @@
 //! What an enrolment costs the service: its CPU for whole enrolments by TPM, over that of the cryptography that an
 //! enrolment cannot do without.
 //!
-//! Devices enrol as the stations of a line do, some at once. The operations are measured alone, in this process, each
-//! once after every wave: like the service they then meet caches that TPMs, devices and their starts have filled
-//! meanwhile. Beside it stands what they take when repeated at once, and what an enrolment takes that comes alone.
+//! The operations are measured alone, in this process, each once after every enrolment: like the service they then
+//! meet caches that a TPM, a device and its start have filled meanwhile. What they take when repeated at once is told
+//! beside it.
 
 use crate::measure::{build_programs, cpu_of_threads_ns};
 use crate::report::Report;
@@ -27,10 +27,8 @@ use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, Serve
 use std::sync::Arc;
 
 const HARDWARE: &str = "gateway";
-/// The first of each warms the service up and is not counted. Twenty devices stay below its limit for one address.
-const SINGLE: usize = 5;
-const WAVES: usize = 5;
-const AT_ONCE: usize = 3;
+/// The first warms the service up and is not counted.
+const ENROLMENTS: usize = 25;
 const ROUNDS: usize = 100;
 /// What the service may need, in sums of its cryptographic operations.
 const RATIO: f64 = 2.0;
@@ -41,14 +39,14 @@ pub(crate) fn measure(report: &mut Report) -> anyhow::Result<()> {
     let scratch = Scratch::new("bench-enrol");
     let mut plant = Plant::start(&scratch.join("plant"), Lifetime::WithUs)?;
     plant.trust_maker()?;
-    let devices =
-        (0..SINGLE + WAVES * AT_ONCE).map(|n| claimed(&plant, n)).collect::<anyhow::Result<Vec<_>>>()?;
+    let devices = (0..ENROLMENTS).map(|n| claimed(&plant, n)).collect::<anyhow::Result<Vec<_>>>()?;
     let pid = plant.service().pid().to_string();
-    let (single, waves) = devices.split_at(SINGLE);
-    let mut single = single.chunks(1).map(|one| enrol(one, &pid)).collect::<anyhow::Result<Vec<_>>>()?;
     let (mut spent, mut alone) = (Vec::new(), Vec::new());
-    for wave in waves.chunks(AT_ONCE) {
-        spent.push(enrol(wave, &pid)?);
+    for device in &devices {
+        let before = cpu_of_threads_ns(&pid)?;
+        device.run(&["enroll"])?.well(&["enroll"])?;
+        let after = cpu_of_threads_ns(&pid)?;
+        spent.push(after.iter().map(|(thread, ns)| ns - before.get(thread).unwrap_or(&0)).sum::<u64>());
         alone.push(operations.once_ns()?);
     }
     let (each, alone) = (median(&mut spent[1..]), median(&mut alone[1..]));
@@ -57,24 +55,7 @@ pub(crate) fn measure(report: &mut Report) -> anyhow::Result<()> {
     report.at_most("enrol_cpu", each / alone, "x", RATIO, Some(1.0));
     report.fact("enrol_cpu.service", each / 1e6, "ms", Some(alone / 1e6));
     report.fact("enrol_cpu.repeated", median(&mut at_once) / 1e6, "ms", None);
-    report.fact("enrol_cpu.single", median(&mut single[1..]) / 1e6, "ms", None);
     Ok(())
-}
-
-/// Enrols these at once: CPU time of the service for each, nanoseconds.
-fn enrol(wave: &[Device], pid: &str) -> anyhow::Result<u64> {
-    let before = cpu_of_threads_ns(pid)?;
-    std::thread::scope(|scope| {
-        let enrol = |device: &Device| -> anyhow::Result<()> {
-            device.run(&["enroll"])?.well(&["enroll"])?;
-            Ok(())
-        };
-        let runs: Vec<_> = wave.iter().map(|device| scope.spawn(move || enrol(device))).collect();
-        runs.into_iter().try_for_each(|run| run.join().expect("an enrolment's thread does not panic"))
-    })?;
-    let after = cpu_of_threads_ns(pid)?;
-    let spent: u64 = after.iter().map(|(thread, ns)| ns - before.get(thread).unwrap_or(&0)).sum();
-    Ok(spent / wave.len() as u64)
 }
 
 /// What the service does for itself meanwhile belongs to nobody's enrolment.
