@@ -159,6 +159,20 @@ both_services! {
         }
     }
 
+    async fn an_anchor_that_is_added_counts_at_once(service: Service) {
+        let anchors = async || {
+            let tx = &mut service.state.db.read().await.unwrap();
+            anchors(&service.state, tx, service.state.tenant()).await.unwrap().ek.anchors.anchors.len()
+        };
+        assert_eq!(anchors().await, 0);
+        let root = json!({
+            "certificate": Bytes(service.state.ca.root.certificate.to_vec()), "class": "software",
+            "certifies": [{"san_id": "id:00001014", "tpm_id": "IBM"}],
+        });
+        service.post("installation-admin", "/authorities/ek-roots", &root).await;
+        assert_eq!(anchors().await, 1);
+    }
+
     async fn an_attempt_that_comes_again_replaces_its_inputs_and_no_other_attempts(service: Service) {
         wait(&service, "enr_1", b"first").await;
         // m1, m2, m3 (the proof has the same bytes here), secret.
