@@ -9,7 +9,7 @@ use crate::error::{DeviceError, is_final};
 use crate::files;
 use crate::identity::Identity;
 use crate::keystore::{self, FileKeys, KeyStore, Slot, TpmKeys};
-use crate::net::{Answer, Link, Service, Site, is_told_expired};
+use crate::net::{Answer, Held, Service, Site, is_told_expired};
 use crate::trust;
 use holdfast_proto::Bytes;
 use holdfast_proto::blob::DeviceBlob;
@@ -84,16 +84,18 @@ fn by_tpm(config: &Config, blob: &DeviceBlob, site: &Site, way: Way) -> Result<I
     let csr = keys.csr(way.slot())?;
     let (ek, m1) = tpm_start(config, blob, &keys)?;
     let service = door(config, site, &keys, way)?;
-    let m2 = service.call("POST", &way.path("start"), &[], &m1)?.body;
+    let (mut held, m2) = first_half(&service, way, &m1)?;
     let challenge = tpm2::collect::challenge(&m2).map_err(DeviceError::unusable)?;
     let secret = ek.activate(&mut keys.tpm(), &challenge.credential_blob, &challenge.encrypted_secret)?;
     let secret: &[u8; 32] =
         secret.as_slice().try_into().map_err(|_| DeviceError::unusable("the secret is not 32 bytes"))?;
     let event_log = if challenge.event_log { read_event_log(config)? } else { None };
 
-    // The exporter is that of the connection that carries M3: open it first, prove over it, then send.
-    let link = service.connect()?;
-    let exporter = Exporter::Bound(link.exporter);
+    // A TPM may have thought for as long as a link lasts.
+    if !held.is_fresh() {
+        held = service.connect()?;
+    }
+    let exporter = Exporter::Bound(held.exporter);
     let (certify, quote) = tpm2::collect::qualifying_data(&m1, &m2, &csr, event_log.as_deref(), &exporter);
     let selection = PcrSelections::single(AlgId(challenge.pcr_bank), challenge.pcr_selection.iter().copied())
         .map_err(DeviceError::unusable)?;
@@ -109,7 +111,7 @@ fn by_tpm(config: &Config, blob: &DeviceBlob, site: &Site, way: Way) -> Result<I
     };
     let (body, mac) = tpm2::collect::proof(&m1, &m2, &csr, proof, secret).map_err(DeviceError::unusable)?;
     let headers = [(PROOF_HEADER, Bytes(mac.to_vec()).to_base64())];
-    let answer = send_proof(&service, link, way, &headers, &body)?;
+    let answer = send_proof(&service, &held, way, &headers, &body)?;
     finish(config, site, &keys, way, answer)
 }
 
@@ -147,9 +149,8 @@ fn by_token(config: &Config, blob: &DeviceBlob, site: &Site, way: Way) -> Result
     )
     .map_err(DeviceError::unusable)?;
     let service = door(config, site, &keys, way)?;
-    let m2 = service.call("POST", &way.path("start"), &[], &m1)?.body;
-    let link = service.connect()?;
-    let exporter = Exporter::Bound(link.exporter);
+    let (held, m2) = first_half(&service, way, &m1)?;
+    let exporter = Exporter::Bound(held.exporter);
     let body = if let Some(token) = token {
         let secret = token
             .secret
@@ -162,7 +163,7 @@ fn by_token(config: &Config, blob: &DeviceBlob, site: &Site, way: Way) -> Result
         let message = join_token::collect::recovery_message(&m1, &m2, &csr, &exporter);
         join_token::collect::recovery_proof(&m1, &m2, &csr, keys.sign(Slot::Current, &message)?)
     };
-    let answer = send_proof(&service, link, way, &[], &body.map_err(DeviceError::unusable)?)?;
+    let answer = send_proof(&service, &held, way, &[], &body.map_err(DeviceError::unusable)?)?;
     if slot == Slot::Next {
         return finish_next(config, site, &keys, answer, &way.path("proof"));
     }
@@ -248,15 +249,22 @@ pub(crate) fn read_event_log(config: &Config) -> Result<Option<Vec<u8>>, DeviceE
     Ok(files::read(path)?.filter(|log| log.len() <= EVENT_LOG_MAX_BYTES))
 }
 
+/// M1 and its M2, and the connection that carried them: M3 proves itself over its exporter.
+fn first_half(service: &Service, way: Way, m1: &[u8]) -> Result<(Held, Vec<u8>), DeviceError> {
+    let (held, path) = (service.connect()?, way.path("start"));
+    let m2 = service.over(&held, "POST", &path, &[], m1)?.accepted(&path)?.body;
+    Ok((held, m2))
+}
+
 fn send_proof(
     service: &Service,
-    link: Link,
+    held: &Held,
     way: Way,
     headers: &[(&str, String)],
     body: &[u8],
 ) -> Result<Answer, DeviceError> {
     let path = way.path("proof");
-    let answer = service.send(link, "POST", &path, headers, body)?.accepted(&path)?;
+    let answer = service.over(held, "POST", &path, headers, body)?.accepted(&path)?;
     if answer.status == 202 {
         let pending: EnrollPending = answer.json(&path)?;
         return Err(DeviceError::Pending {

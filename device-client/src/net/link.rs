@@ -85,11 +85,28 @@ impl Target {
 }
 
 /// One TLS connection, its handshake done.
-pub(crate) struct Link {
+pub(super) struct Link {
     stream: StreamOwned<ClientConnection, Paced>,
     buffers: LazyBuffers,
     /// RFC 9266, 32 bytes.
-    pub(crate) exporter: [u8; 32],
+    pub(super) exporter: [u8; 32],
+}
+
+impl Link {
+    /// The socket once more, to see whether the connection lives while ureq has it.
+    pub(super) fn socket(&self) -> std::io::Result<TcpStream> {
+        self.stream.sock.socket.try_clone()
+    }
+}
+
+/// Whether a connection over which nothing was asked is open: there is nothing to read, its end neither.
+pub(super) fn is_quiet(socket: &TcpStream) -> bool {
+    if socket.set_nonblocking(true).is_err() {
+        return false;
+    }
+    let quiet =
+        matches!(socket.peek(&mut [0; 1]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
+    quiet && socket.set_nonblocking(false).is_ok()
 }
 
 impl fmt::Debug for Link {
@@ -117,15 +134,8 @@ impl Transport for Link {
         Ok(amount > 0)
     }
 
-    /// Open means: nothing to read, since nothing was asked.
     fn is_open(&mut self) -> bool {
-        let socket = &self.stream.sock.socket;
-        if socket.set_nonblocking(true).is_err() {
-            return false;
-        }
-        let quiet =
-            matches!(socket.peek(&mut [0; 1]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
-        quiet && socket.set_nonblocking(false).is_ok()
+        is_quiet(&self.stream.sock.socket)
     }
 
     fn is_tls(&self) -> bool {

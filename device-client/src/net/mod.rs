@@ -7,9 +7,9 @@ mod link;
 mod pace;
 mod tls;
 
-pub(crate) use link::Link;
 pub(crate) use tls::{is_certificate_refusal, is_told_expired};
 
+use crate::clock;
 use crate::config::Config;
 use crate::error::DeviceError;
 use crate::identity::Identity;
@@ -24,12 +24,20 @@ use rustls::ClientConfig;
 use rustls::client::WantsClientCert;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use std::net::TcpStream;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use ureq::http::{HeaderMap, Request, Response};
 use ureq::unversioned::resolver::DefaultResolver;
 
 /// Answers to enrolment, polls and secrets.
 const ANSWER_MAX_BYTES: u64 = 4 << 20;
+/// A connection that was idle for longer is opened anew rather than tried.
+const KEPT: Duration = Duration::from_secs(15);
+/// One that is held has no other to take its place; a TPM may think for long.
+const HELD: Duration = Duration::from_hours(1);
+/// The service ends a connection that is idle for 30 s.
+const FRESH_MS: u64 = 10_000;
 
 /// The service as this device knows it: its address, who vouches for it, and the time that is at least now.
 #[derive(Debug, Clone)]
@@ -89,6 +97,23 @@ pub(crate) struct Service {
     target: Arc<Target>,
     /// Keeps one connection.
     agent: OnceLock<ureq::Agent>,
+}
+
+/// One connection and no other: what is proved over it holds nowhere else.
+pub(crate) struct Held {
+    agent: ureq::Agent,
+    socket: TcpStream,
+    opened_ms: u64,
+    /// RFC 9266, 32 bytes.
+    pub(crate) exporter: [u8; 32],
+}
+
+impl Held {
+    /// Whether one more request may go over it that takes its time to prepare: it is open as far as this side can know,
+    /// and not so old that the service will soon end it as idle.
+    pub(crate) fn is_fresh(&self) -> bool {
+        link::is_quiet(&self.socket) && clock::boottime_ms().saturating_sub(self.opened_ms) < FRESH_MS
+    }
 }
 
 /// Status, headers and body of an answer.
@@ -157,22 +182,24 @@ impl Service {
     }
 
     /// Opens one connection and finishes its handshake.
-    pub(crate) fn connect(&self) -> Result<Link, DeviceError> {
-        self.target.connect()
+    pub(crate) fn connect(&self) -> Result<Held, DeviceError> {
+        let link = self.target.connect()?;
+        let (socket, exporter) = (link.socket().map_err(DeviceError::unusable)?, link.exporter);
+        let agent = ureq::Agent::with_parts(settings(HELD), Prepared::new(link), DefaultResolver::default());
+        Ok(Held { agent, socket, opened_ms: clock::boottime_ms(), exporter })
     }
 
-    /// Sends one request over a connection that is open already.
-    pub(crate) fn send(
+    /// One request over a connection that is held; an error, where that has ended.
+    pub(crate) fn over(
         &self,
-        link: Link,
+        held: &Held,
         method: &str,
         path: &str,
         headers: &[(&str, String)],
         body: &[u8],
     ) -> Result<Answer, DeviceError> {
         self.target.patience.begin(Kind::Answer);
-        let agent = ureq::Agent::with_parts(settings(0), Prepared::new(link), DefaultResolver::default());
-        self.whole(self.run(&agent, method, path, headers, body)?)
+        self.whole(self.run(&held.agent, method, path, headers, body)?)
     }
 
     /// One request over the connection that is kept; every status is an answer.
@@ -215,7 +242,7 @@ impl Service {
         let dialer = || Dialer(Arc::clone(&self.target));
         let agent = self
             .agent
-            .get_or_init(|| ureq::Agent::with_parts(settings(1), dialer(), DefaultResolver::default()));
+            .get_or_init(|| ureq::Agent::with_parts(settings(KEPT), dialer(), DefaultResolver::default()));
         self.run(agent, method, path, headers, body)
     }
 
@@ -263,11 +290,13 @@ impl Service {
     }
 }
 
-fn settings(idle: usize) -> ureq::config::Config {
+/// One connection, which may be idle for so long.
+fn settings(idle: Duration) -> ureq::config::Config {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .max_idle_connections(idle)
-        .max_idle_connections_per_host(idle)
+        .max_idle_connections(1)
+        .max_idle_connections_per_host(1)
+        .max_idle_age(idle)
         .max_redirects(0)
         .build()
 }

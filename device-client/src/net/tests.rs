@@ -6,6 +6,7 @@ use crate::survey::in_words;
 use crate::testing::{Served, in_time, listen};
 use holdfast_decide::device::CheckFailure;
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Far below what the program itself grants; a socket that says nothing is not what ends these waits.
@@ -58,7 +59,7 @@ fn a_handshake_in_drips_is_given_up() {
     let root = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.der().to_vec();
     let service = Service::anonymous(&Site::of_test(port, root)).unwrap().within(SHORT);
     in_time(move || {
-        is_given_up(&service.connect().unwrap_err());
+        is_given_up(&service.connect().err().unwrap());
         is_given_up(&service.ask("GET", "/", &[], &[]).err().unwrap());
     });
 }
@@ -68,8 +69,8 @@ fn an_answer_in_drips_is_given_up_over_either_kind_of_connection() {
     let service = dripping(1);
     in_time(move || {
         is_given_up(&service.ask("GET", "/", &[], &[]).err().unwrap());
-        let link = service.connect().unwrap();
-        is_given_up(&service.send(link, "POST", "/", &[], b"{}").err().unwrap());
+        let held = service.connect().unwrap();
+        is_given_up(&service.over(&held, "POST", "/", &[], b"{}").err().unwrap());
     });
 }
 
@@ -103,7 +104,41 @@ fn patience_is_new_for_every_request_over_either_kind_of_connection() {
         service.target.patience.exhaust();
         assert_eq!(service.ask("GET", "/", &[], &[]).unwrap().body, b"{}");
     }
-    let link = service.connect().unwrap();
-    service.target.patience.exhaust();
-    assert_eq!(service.send(link, "POST", "/", &[], b"{}").unwrap().body, b"{}");
+    let held = service.connect().unwrap();
+    for _ in 0..2 {
+        service.target.patience.exhaust();
+        assert_eq!(service.over(&held, "POST", "/", &[], b"{}").unwrap().body, b"{}");
+    }
+}
+
+#[test]
+fn a_connection_that_is_held_for_long_is_not_fresh() {
+    let service = crate::testing::answering(|_| "{}".to_owned());
+    let mut held = service.connect().unwrap();
+    assert_eq!(service.over(&held, "POST", "/", &[], b"{}").unwrap().body, b"{}");
+    assert!(held.is_fresh());
+    held.opened_ms -= FRESH_MS;
+    assert!(!held.is_fresh());
+}
+
+#[test]
+fn a_connection_that_is_held_is_no_other_once_it_has_ended() {
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&accepted);
+    let (port, root) = listen(move |mut stream: Served| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.1 200 X\r\ncontent-length: 2\r\n\r\n{}");
+    });
+    let service = Service::anonymous(&Site::of_test(port, root)).unwrap();
+    in_time(move || {
+        let held = service.connect().unwrap();
+        assert_eq!(service.over(&held, "POST", "/", &[], b"{}").unwrap().body, b"{}");
+        while held.is_fresh() {
+            std::thread::yield_now();
+        }
+        let error = service.over(&held, "POST", "/", &[], b"{}").err().unwrap();
+        assert_eq!(checkin::failure(&error), CheckFailure::Offline);
+        assert_eq!(accepted.load(Ordering::SeqCst), 1);
+    });
 }
