@@ -56,6 +56,19 @@ pub async fn by_ek(tx: &mut Tx, tenant: &str, ek_hash: &Digest) -> Result<Option
     sql::by_ek(tx, tenant, &ek_hash.to_hex()).await
 }
 
+/// As [`by_serial`] and [`by_ek`], in one look.
+pub async fn by_serial_and_ek(
+    tx: &mut Tx,
+    tenant: &str,
+    serial: &str,
+    ek_hash: &Digest,
+) -> Result<(Option<Record>, Option<Record>), Error> {
+    let rows = sql::by_serial_or_ek(tx, tenant, serial, &ek_hash.to_hex()).await?;
+    let of_ek = |row: &&Record| [row.device.ek_hash, row.claimed_ek_hash].contains(&Some(*ek_hash));
+    let by_ek = rows.iter().find(of_ek).cloned();
+    Ok((rows.into_iter().find(|row| row.device.serial == serial), by_ek))
+}
+
 /// Registers claims, all or none.
 pub async fn register(
     state: &AppState,
@@ -320,11 +333,10 @@ pub(crate) async fn activate(
     tx: &mut Tx,
     tenant: &str,
     id: &str,
-    version: i64,
+    certificate: &str,
     now: i64,
 ) -> Result<bool, Error> {
-    let from = (DeviceState::Pending, version);
-    sql::set_state(tx, tenant, id, from, DeviceState::Active, "acknowledged", now).await
+    sql::activate(tx, tenant, id, certificate, now).await
 }
 
 /// For check-ins: what runs, and that it was seen.

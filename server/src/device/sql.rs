@@ -153,13 +153,33 @@ pub(super) async fn by_serial(tx: &mut Tx, tenant: &str, serial: &str) -> Result
     one(tx, tenant, "serial", serial).await
 }
 
+/// The rows of an EK, and of claims that expect it; whoever has proved it first. A union of looks, each with its own
+/// index: SQLite answers an OR of these columns by reading every row of the tenant.
+fn of_ek(or: &str) -> String {
+    format!(
+        "SELECT {COLUMNS} FROM devices WHERE id IN (SELECT id FROM devices WHERE tenant_id = $1 AND ek_hash = $2 \
+         UNION ALL SELECT id FROM devices WHERE tenant_id = $1 AND claimed_ek_hash = $2{or}) \
+         ORDER BY CASE WHEN ek_hash = $2 THEN 0 ELSE 1 END, id"
+    )
+}
+
+const OR_OF_SERIAL: &str = " UNION ALL SELECT id FROM devices WHERE tenant_id = $1 AND serial = $3";
+
 pub(super) async fn by_ek(tx: &mut Tx, tenant: &str, ek_hash: &str) -> Result<Option<Record>, Error> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM devices WHERE tenant_id = $1 AND (ek_hash = $2 OR claimed_ek_hash = $2) \
-         ORDER BY CASE WHEN ek_hash = $2 THEN 0 ELSE 1 END, id LIMIT 1"
-    );
-    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant).bind(ek_hash);
+    let query = sqlx::query(sqlx::AssertSqlSafe(of_ek(""))).bind(tenant).bind(ek_hash);
     Ok(query.fetch_optional(tx.conn()).await?.map(|row| record(&row)).transpose()?)
+}
+
+/// The rows of this serial, of this EK, and of claims that expect it; whoever has proved the EK first.
+pub(super) async fn by_serial_or_ek(
+    tx: &mut Tx,
+    tenant: &str,
+    serial: &str,
+    ek_hash: &str,
+) -> Result<Vec<Record>, Error> {
+    let sql = of_ek(OR_OF_SERIAL);
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant).bind(ek_hash).bind(serial);
+    Ok(query.fetch_all(tx.conn()).await?.iter().map(record).collect::<Result<_, _>>()?)
 }
 
 /// Which devices; empty text matches all.
@@ -249,6 +269,27 @@ pub(super) async fn set_state(
     .bind(version)
     .bind(text_of(&to))
     .bind(reason)
+    .bind(now)
+    .execute(tx.conn())
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// PENDING becomes ACTIVE, if `certificate` is the newest of the record.
+pub(super) async fn activate(
+    tx: &mut Tx,
+    tenant: &str,
+    id: &str,
+    certificate: &str,
+    now: i64,
+) -> Result<bool, Error> {
+    let done = sqlx::query(
+        "UPDATE devices SET state = 'ACTIVE', state_reason = 'acknowledged', updated_at = $4, version = version + 1 \
+         WHERE tenant_id = $1 AND id = $2 AND state = 'PENDING' AND certificate_serial = $3",
+    )
+    .bind(tenant)
+    .bind(id)
+    .bind(certificate)
     .bind(now)
     .execute(tx.conn())
     .await?;
@@ -376,4 +417,17 @@ pub(super) async fn seen_assignment(tx: &mut Tx, tenant: &str, id: &str) -> Resu
     let query = sqlx::query("SELECT assignment FROM device_report WHERE tenant_id = $1 AND device_id = $2");
     let row = query.bind(tenant).bind(id).fetch_optional(tx.conn()).await?;
     Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_look_for_one_device_reads_no_other() {
+        let (db, _folder) = crate::testing::sqlite().await;
+        for sql in [of_ek(""), of_ek(OR_OF_SERIAL)] {
+            crate::testing::assert_reads_few_rows(&db, &sql).await;
+        }
+    }
 }

@@ -3,12 +3,10 @@
 use super::sql;
 use crate::authority::ops as authority;
 use crate::db::Tx;
-use crate::device;
 use crate::refusal::Refusal;
 use crate::state::AppState;
 use holdfast_proto::Digest;
 use holdfast_proto::api::authority::DenialKind;
-use holdfast_proto::api::enrollment::EnrollmentState;
 use holdfast_trust::attest::policy::{AkHierarchy, EventLogPolicy};
 use holdfast_trust::attest::{DenyList, Policy, Recovery, Unlisted};
 use holdfast_trust::chain::{Anchor, Anchors, Certifies, Scope, TimePolicy};
@@ -57,6 +55,15 @@ pub struct Believed {
 pub async fn anchors(state: &AppState, tx: &mut Tx, tenant: &str) -> Result<Believed, Refusal> {
     // Asked for first: what is kept is never older than the version that it is kept under.
     let version = authority::trust_version(tx, tenant).await?;
+    anchors_at(state, tx, tenant, version).await
+}
+
+async fn anchors_at(
+    state: &AppState,
+    tx: &mut Tx,
+    tenant: &str,
+    version: String,
+) -> Result<Believed, Refusal> {
     if let Some(ek) = state.ek_trust.get(tenant, &version) {
         return Ok(Believed { ek, ..Believed::default() });
     }
@@ -102,29 +109,19 @@ pub(super) async fn for_attempt(
     (tenant, serial): (&str, &str),
     ek_hash: Option<Digest>,
 ) -> Result<Believed, Refusal> {
-    let mut believed = anchors(state, tx, tenant).await?;
-    if let Some(ek) = ek_hash
-        && is_listed(tx, tenant, serial, ek).await?
-    {
-        believed.listed_eks.insert(ek);
+    if let Some(ek) = ek_hash {
+        let under = sql::under(tx, tenant, serial, ek).await?;
+        let mut believed = anchors_at(state, tx, tenant, under.trust_version).await?;
+        believed.listed_eks.extend(under.is_listed.then_some(ek));
+        return Ok(believed);
     }
     // Without a TPM, an expired certificate of ours may speak for the device.
-    if ek_hash.is_none() {
-        let issuers = crate::ca::authorities(tx, tenant).await?;
-        let issuers = issuers.into_iter().filter(|authority| authority.name == "device");
-        let window_s = state.config.identity.recover_t0_days * DAY_S;
-        believed.recovery = Some((issuers.map(|authority| authority.certificate.0).collect(), window_s));
-    }
+    let mut believed = anchors(state, tx, tenant).await?;
+    let issuers = crate::ca::authorities(tx, tenant).await?;
+    let issuers = issuers.into_iter().filter(|authority| authority.name == "device");
+    let window_s = state.config.identity.recover_t0_days * DAY_S;
+    believed.recovery = Some((issuers.map(|authority| authority.certificate.0).collect(), window_s));
     Ok(believed)
-}
-
-/// A claim, a record or an operator's approval names this endorsement key.
-pub(super) async fn is_listed(tx: &mut Tx, tenant: &str, serial: &str, ek: Digest) -> Result<bool, Refusal> {
-    if device::ops::by_ek(tx, tenant, &ek).await?.is_some() {
-        return Ok(true);
-    }
-    let open = sql::attempts_of_claim(tx, tenant, (serial, Some(ek))).await?.open;
-    Ok(open.is_some_and(|open| open.shown.state == EnrollmentState::Approved))
 }
 
 const DAY_S: i64 = 86_400;

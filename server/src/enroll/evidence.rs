@@ -171,8 +171,8 @@ impl Case<'_> {
     pub(super) async fn peer(&self, tx: &mut Tx) -> Result<Peer, Refusal> {
         let Some(tpm) = &self.session.tpm else { return Ok(Peer::Known) };
         let serial = super::believed::plain(&self.start.serial);
-        let listed = super::believed::is_listed(tx, self.tenant, serial, tpm.ek_hash).await?;
-        Ok(if listed { Peer::Known } else { Peer::Stranger })
+        let under = sql::under(tx, self.tenant, serial, tpm.ek_hash).await?;
+        Ok(if under.is_listed { Peer::Known } else { Peer::Stranger })
     }
 
     /// Writes the audit row of what became of the attempt.

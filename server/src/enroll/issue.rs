@@ -201,21 +201,13 @@ pub async fn acknowledge(state: &AppState, asks: &Device) -> Result<Acknowledged
     let now = state.now();
     let (tenant, id) = (asks.tenant.as_str(), asks.id.as_str());
     tx!(state.db, "enroll.acknowledge", |tx| {
-        let record = device::by_id(tx, tenant, id).await?;
-        let record = record.ok_or_else(|| refusal(Reason::RecordUnknown))?;
-        if record.device.certificate_serial.as_deref() != Some(asks.certificate.as_str()) {
-            let text = "a newer certificate was issued for this device: acknowledge with that one";
-            return Err(Refusal::conflict("not-the-newest-certificate", text));
-        }
-        let before = record.device.state;
+        // The first M5 needs no look: it moves what the guard saw, if nothing has moved it meanwhile.
+        let is_first = asks.state == DeviceState::Pending
+            && device::activate(tx, tenant, id, &asks.certificate, now).await?;
+        let before = if is_first { asks.state } else { standing(tx, asks).await? };
         let after = identity::move_device(before, Order::Acknowledge, Mover::Device);
         let after = after.map_err(|why| Refusal::forbidden("state-does-not-allow", why.to_string()))?;
         let superseded = ca::revoke::all_but(tx, tenant, id, &asks.certificate, "superseded", now).await?;
-        if before == DeviceState::Pending
-            && !device::activate(tx, tenant, id, record.device.version, now).await?
-        {
-            return Err(Refusal::precondition(record.device.version));
-        }
         if before != after || superseded > 0 {
             let reason = format!("certificate {}, {superseded} older revoked", asks.certificate);
             let entry =
@@ -224,6 +216,20 @@ pub async fn acknowledge(state: &AppState, asks: &Device) -> Result<Acknowledged
         }
         Ok(Acknowledged { device: asks.id.clone(), state: after })
     })
+}
+
+/// The record's state, where this certificate may acknowledge.
+async fn standing(tx: &mut Tx, asks: &Device) -> Result<DeviceState, Refusal> {
+    let record = device::by_id(tx, &asks.tenant, asks.id.as_str()).await?;
+    let record = record.ok_or_else(|| refusal(Reason::RecordUnknown))?;
+    if record.device.certificate_serial.as_deref() != Some(asks.certificate.as_str()) {
+        let text = "a newer certificate was issued for this device: acknowledge with that one";
+        return Err(Refusal::conflict("not-the-newest-certificate", text));
+    }
+    if record.device.state == DeviceState::Pending {
+        return Err(Refusal::precondition(record.device.version));
+    }
+    Ok(record.device.state)
 }
 
 /// Randomness that is the same for the same certificate, so that an answer given again is the same answer. Serials

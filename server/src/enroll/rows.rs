@@ -145,14 +145,14 @@ async fn enroll(
         tier: proven.tier,
         vouched_serial,
     };
-    let row = device::by_serial(tx, tenant, &proven.serial).await?;
+    let (row, of_ek) = match ek_hash {
+        Some(ek) => device::by_serial_and_ek(tx, tenant, &proven.serial, &ek).await?,
+        None => (device::by_serial(tx, tenant, &proven.serial).await?, None),
+    };
     let approved = open.filter(|_| is_approved(open));
     let known = Known {
         by_serial: row.as_ref().filter(|row| !is_mere_claim(row) || ek_hash.is_none()).map(as_record),
-        by_ek: match ek_hash {
-            Some(ek) => of_ek(tx, tenant, &ek).await?,
-            None => None,
-        },
+        by_ek: of_ek.as_ref().zip(ek_hash).and_then(|(row, ek)| as_holder(row, ek)),
         claim: row.as_ref().filter(|row| is_mere_claim(row)).map(as_claim),
         approval: approved
             .map(|open| Approval { ek_hash: open.shown.ek_hash, serial: open.shown.serial.clone() }),
@@ -365,10 +365,9 @@ fn as_claim(row: &Record) -> Claim {
 }
 
 /// The record that proved this EK, or the claim that expects it: both say whose TPM this is.
-async fn of_ek(tx: &mut Tx, tenant: &str, ek: &Digest) -> Result<Option<identity::Record>, Error> {
-    let row = device::by_ek(tx, tenant, ek).await?;
-    let row = row.filter(|row| row.device.ek_hash == Some(*ek) || is_mere_claim(row));
-    Ok(row.map(|row| identity::Record { ek_hash: Some(*ek), ..as_record(&row) }))
+fn as_holder(row: &Record, ek: Digest) -> Option<identity::Record> {
+    let holds = row.device.ek_hash == Some(ek) || is_mere_claim(row);
+    holds.then(|| identity::Record { ek_hash: Some(ek), ..as_record(row) })
 }
 
 fn closed(record: &Record) -> Option<Reason> {

@@ -179,6 +179,28 @@ pub(super) async fn attempts_of_claim(
     Ok(standing)
 }
 
+/// What an attempt by TPM is judged under.
+pub(super) struct Under {
+    /// Of anchors and denials.
+    pub(super) trust_version: String,
+    /// A claim or a record names this EK, or an operator approved it for this serial.
+    pub(super) is_listed: bool,
+}
+
+/// Three nouns' tables in one query, since it is asked with every M1 and M3.
+pub(super) const UNDER: &str = "SELECT COALESCE((SELECT version FROM ek_trust WHERE tenant_id = $1), ''), \
+     CAST(CASE WHEN EXISTS (SELECT 1 FROM devices WHERE tenant_id = $1 AND ek_hash = $3) \
+     OR EXISTS (SELECT 1 FROM devices WHERE tenant_id = $1 AND claimed_ek_hash = $3) OR 'approved' = \
+     (SELECT state FROM enrollments WHERE tenant_id = $1 AND serial = $2 AND ek_hash = $3 \
+     AND state IN ('pending', 'conflict', 'approved') ORDER BY updated_at DESC, id DESC LIMIT 1) \
+     THEN 1 ELSE 0 END AS BIGINT)";
+
+pub(super) async fn under(tx: &mut Tx, tenant: &str, serial: &str, ek_hash: Digest) -> Result<Under, Error> {
+    let row =
+        sqlx::query(UNDER).bind(tenant).bind(serial).bind(ek_hash.to_hex()).fetch_one(tx.conn()).await?;
+    Ok(Under { trust_version: row.try_get(0)?, is_listed: row.try_get::<i64, _>(1)? == 1 })
+}
+
 /// The attempt that the device's newest certificate came of.
 pub(super) async fn attempt_of_device(
     tx: &mut Tx,

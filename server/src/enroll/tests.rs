@@ -133,6 +133,12 @@ fn of_a_refused_stranger_the_checks_are_kept_and_his_bytes_are_not() {
     assert_eq!(Keep::of(&refused, Peer::Known), Keep::AllButTheSecret);
 }
 
+#[tokio::test]
+async fn what_an_attempt_is_judged_under_is_found_without_reading_the_fleet() {
+    let (db, _folder) = crate::testing::sqlite().await;
+    crate::testing::assert_reads_few_rows(&db, super::sql::UNDER).await;
+}
+
 both_services! {
     async fn an_ek_is_known_once_a_claim_names_it(service: Service) {
         assert_eq!(peer(&service).await, Peer::Stranger);

@@ -221,12 +221,12 @@ async fn enrolled_device(state: &AppState) -> Vec<CertificateDer<'static>> {
         ak_public: None,
         device_key: vec![1],
         tpm_clock: None,
-        certificate_serial: serial,
+        certificate_serial: serial.clone(),
         certificate_not_after: NOW + 86_400,
     };
     let done = tx!(state.db, "test.device", |tx| {
         let proven = device::set_proven(tx, tenant, &id, 1, &facts, NOW).await?;
-        Ok::<_, crate::db::Error>(proven && device::activate(tx, tenant, &id, 2, NOW).await?)
+        Ok::<_, crate::db::Error>(proven && device::activate(tx, tenant, &id, &serial, NOW).await?)
     });
     assert!(done.unwrap(), "the device is not ACTIVE");
     chain

@@ -24,6 +24,22 @@ pub(crate) async fn postgres() -> Db {
     db
 }
 
+/// Every step of SQLite's plan for a statement finds its rows by more than the tenant, which may have 100,000.
+pub(crate) async fn assert_reads_few_rows(sqlite: &Db, sql: &str) {
+    use sqlx::Row as _;
+    let mut tx = sqlite.read().await.unwrap();
+    let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+    let steps = sqlx::query(explain).fetch_all(tx.conn()).await.unwrap();
+    assert!(!steps.is_empty(), "no plan for {sql}");
+    for step in steps {
+        let step: String = step.get("detail");
+        let reads_all = step.ends_with("(tenant_id=?)") || step.starts_with("SCAN ");
+        // One row for each tenant, or none at all.
+        let harmless = step.contains(" ek_trust ") || step == "SCAN CONSTANT ROW";
+        assert!(!reads_all || harmless, "{step}: {sql}");
+    }
+}
+
 /// Defines each `async fn name(db: Db) { .. }` as two tests, `name::sqlite` and `name::postgres`, each with a
 /// fresh database.
 #[macro_export]
