@@ -131,8 +131,25 @@ pub async fn list(
     after: &str,
     limit: i64,
 ) -> Result<Vec<Device>, Refusal> {
+    let rows = walk(tx, tenant, (filter, selector), after, limit).await?;
+    Ok(rows.into_iter().map(|row| row.device).collect())
+}
+
+/// Every record that `selector` matches, for planners and jobs.
+pub async fn all_matching(tx: &mut Tx, tenant: &str, selector: &Selector) -> Result<Vec<Record>, Error> {
+    walk(tx, tenant, (&Filter::default(), selector), "", i64::MAX).await
+}
+
+/// Page by page: rows as the driver gives them take several times the room of the records that are made of them.
+async fn walk(
+    tx: &mut Tx,
+    tenant: &str,
+    (filter, selector): (&Filter<'_>, &Selector),
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Record>, Error> {
     const CHUNK: i64 = 500;
-    let mut devices = Vec::new();
+    let mut found = Vec::new();
     let mut after = after.to_owned();
     loop {
         let rows = sql::list(tx, tenant, filter, &after, CHUNK).await?;
@@ -141,23 +158,17 @@ pub async fn list(
             row.device.id.as_str().clone_into(&mut after);
         }
         for row in rows {
-            if devices.len() as i64 == limit {
-                return Ok(devices);
+            if found.len() as i64 == limit {
+                return Ok(found);
             }
             if matches(selector, &row) {
-                devices.push(row.device);
+                found.push(row);
             }
         }
         if last {
-            return Ok(devices);
+            return Ok(found);
         }
     }
-}
-
-/// Every record that `selector` matches, for planners and jobs.
-pub async fn all_matching(tx: &mut Tx, tenant: &str, selector: &Selector) -> Result<Vec<Record>, Error> {
-    let rows = sql::list(tx, tenant, &Filter::default(), "", i64::MAX).await?;
-    Ok(rows.into_iter().filter(|row| matches(selector, row)).collect())
 }
 
 fn matches(selector: &Selector, row: &Record) -> bool {

@@ -4,7 +4,10 @@ use super::ops;
 use crate::refusal::Refusal;
 use crate::state::AppState;
 
+/// A run over 100,000 devices takes seconds, and on SQLite nobody else writes meanwhile; every report wakes the next.
+const REST: u32 = 3;
+
 /// Plans over the embedded tenant.
 pub async fn plan(state: AppState) -> Result<(), Refusal> {
-    ops::plan_once(&state, state.tenant()).await.map(|_| ())
+    crate::work::with_rest(REST, ops::plan_once(&state, state.tenant())).await.map(|_| ())
 }

@@ -39,3 +39,26 @@ where
         }
     })
 }
+
+/// Runs `job` and then rests for `times` as long as it took: however often it is woken, others get their turns.
+#[expect(clippy::disallowed_methods, reason = "how long a job takes, and nothing that it decides")]
+pub async fn with_rest<T>(times: u32, job: impl Future<Output = T>) -> T {
+    let began = tokio::time::Instant::now();
+    let ended = job.await;
+    tokio::time::sleep(began.elapsed() * times).await;
+    ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "a rest is measured")]
+    async fn a_job_that_was_long_rests_long() {
+        let began = tokio::time::Instant::now();
+        let length = Duration::from_millis(20);
+        with_rest(3, tokio::time::sleep(length)).await;
+        assert!(began.elapsed() >= length * 4);
+    }
+}
