@@ -8,6 +8,7 @@ mod bare;
 mod client;
 mod deltas;
 mod enrol;
+mod growth;
 mod measure;
 mod poll;
 mod report;
@@ -24,12 +25,13 @@ struct Part {
     measure: fn(&mut Report) -> anyhow::Result<()>,
 }
 
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     Part { name: "client", measure: client::measure },
     Part { name: "delta", measure: deltas::measure },
     Part { name: "update", measure: update::measure },
     Part { name: "poll", measure: poll::measure },
     Part { name: "enrol", measure: enrol::measure },
+    Part { name: "growth", measure: growth::measure },
 ];
 
 fn main() -> ExitCode {

@@ -60,7 +60,7 @@ pub(crate) fn measure(report: &mut Report) -> anyhow::Result<()> {
 }
 
 /// A device without a TPM: it enrols by a join token.
-fn enrolled(plant: &Plant) -> anyhow::Result<Device> {
+pub(crate) fn enrolled(plant: &Plant) -> anyhow::Result<Device> {
     let folder = plant.root().join("devices/BENCH-POLL");
     let token =
         plant.json("operator", &["device", "token", "--serial", "BENCH-POLL", "--model", HARDWARE])?;
@@ -78,13 +78,13 @@ fn enrolled(plant: &Plant) -> anyhow::Result<Device> {
 }
 
 /// The device's certificate chain and key, from its state folder.
-struct Identity {
+pub(crate) struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: Vec<u8>,
 }
 
 impl Identity {
-    fn of(device: &Device) -> anyhow::Result<Self> {
+    pub(crate) fn of(device: &Device) -> anyhow::Result<Self> {
         let state = device.folder.join("state");
         let identity: Value = serde_json::from_slice(&std::fs::read(state.join("identity.json"))?)?;
         let chain = identity["certificate_chain"].as_array().context("identity.json has no chain")?;
@@ -103,12 +103,15 @@ impl Identity {
     }
 }
 
-struct Target {
-    address: String,
-    tls: Arc<ClientConfig>,
+pub(crate) struct Target {
+    pub(crate) address: String,
+    pub(crate) tls: Arc<ClientConfig>,
 }
 
-fn client_config(root: &CertificateDer<'static>, identity: &Identity) -> anyhow::Result<Arc<ClientConfig>> {
+pub(crate) fn client_config(
+    root: &CertificateDer<'static>,
+    identity: &Identity,
+) -> anyhow::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone())?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.key.clone()));
@@ -120,28 +123,32 @@ fn client_config(root: &CertificateDer<'static>, identity: &Identity) -> anyhow:
 }
 
 /// A connection that is kept, as an agent keeps its own.
-struct Connection {
+pub(crate) struct Connection {
     stream: StreamOwned<ClientConnection, TcpStream>,
 }
 
 /// An answer: its status, all of its bytes, its ETag.
-struct Polled {
-    status: u16,
+pub(crate) struct Polled {
+    pub(crate) status: u16,
     bytes: usize,
-    etag: Option<String>,
+    pub(crate) etag: Option<String>,
 }
 
 impl Connection {
-    fn open(target: &Target) -> anyhow::Result<Self> {
+    pub(crate) fn open(target: &Target) -> anyhow::Result<Self> {
         let socket = TcpStream::connect(&target.address)?;
         socket.set_nodelay(true)?;
         let name = ServerName::try_from("localhost")?;
         Ok(Self { stream: StreamOwned::new(ClientConnection::new(Arc::clone(&target.tls), name)?, socket) })
     }
 
-    fn poll(&mut self, etag: Option<&str>) -> anyhow::Result<Polled> {
+    pub(crate) fn poll(&mut self, etag: Option<&str>) -> anyhow::Result<Polled> {
+        self.get("/v1/state", etag)
+    }
+
+    pub(crate) fn get(&mut self, path: &str, etag: Option<&str>) -> anyhow::Result<Polled> {
         let condition = etag.map(|etag| format!("if-none-match: {etag}\r\n")).unwrap_or_default();
-        let request = format!("GET /v1/state HTTP/1.1\r\nhost: localhost\r\n{condition}\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{condition}\r\n");
         self.stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         let head_len = loop {
