@@ -86,6 +86,8 @@ mutants: deps ## do the tests notice?
 	status=0
 	cargo mutants --output "$(HOLDFAST_CACHE)" $(if $(FILE),--re "^$(FILE)") $(MUTANTS_FLAGS) || status=$$?
 	echo "[mutants] caught, missed, unviable: $(HOLDFAST_CACHE)/mutants.out/*.txt"
+	# 3: mutants that never end; the time limit noticed them.
+	if [ $$status = 3 ] && [ ! -s "$(HOLDFAST_CACHE)/mutants.out/missed.txt" ]; then status=0; fi
 	exit $$status
 
 lint: deps ## format, clippy, licences and sources
