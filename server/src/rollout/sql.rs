@@ -209,17 +209,17 @@ pub(super) async fn rollout_list(
     rows.iter().map(rollout).collect()
 }
 
+/// Asked at every run of the planner, over every rollout that ever was.
+pub(super) const OPEN: &str = "rollout r WHERE tenant_id = $1 AND (state NOT IN ('Draft', 'Completed', 'RolledBack', \
+     'Cancelled', 'Superseded', 'Rejected') OR EXISTS (SELECT 1 FROM assignment a WHERE a.tenant_id = r.tenant_id \
+     AND a.rollout_id = r.id AND a.state IN ('Offered', 'Accepted', 'Fetching', 'Staged', 'Arming', 'Trial'))) ORDER BY id";
+
+pub(super) const OF_ROLLOUT: &str =
+    "assignment WHERE tenant_id = $1 AND rollout_id = $2 ORDER BY device_id, epoch, sequence";
+
 /// Rollouts that are not over, or whose assignments are not.
 pub(super) async fn rollout_open(tx: &mut Tx, tenant: &str) -> Result<Vec<RolloutSql>, Error> {
-    let rows = sqlx::query(select(
-        ROLLOUT,
-        "rollout r WHERE tenant_id = $1 AND (state NOT IN ('Draft', 'Completed', 'RolledBack', 'Cancelled', 'Superseded', \
-         'Rejected') OR EXISTS (SELECT 1 FROM assignment a WHERE a.tenant_id = r.tenant_id AND a.rollout_id = r.id \
-         AND a.state IN ('Offered', 'Accepted', 'Fetching', 'Staged', 'Arming', 'Trial'))) ORDER BY id",
-    ))
-    .bind(tenant)
-    .fetch_all(tx.conn())
-    .await?;
+    let rows = sqlx::query(select(ROLLOUT, OPEN)).bind(tenant).fetch_all(tx.conn()).await?;
     rows.iter().map(rollout).collect()
 }
 
@@ -337,14 +337,8 @@ pub(super) async fn assignment_of(
     tenant: &str,
     rollout: &str,
 ) -> Result<Vec<AssignmentSql>, Error> {
-    let rows = sqlx::query(select(
-        ASSIGNMENT,
-        "assignment WHERE tenant_id = $1 AND rollout_id = $2 ORDER BY device_id, epoch, sequence",
-    ))
-    .bind(tenant)
-    .bind(rollout)
-    .fetch_all(tx.conn())
-    .await?;
+    let query = sqlx::query(select(ASSIGNMENT, OF_ROLLOUT)).bind(tenant).bind(rollout);
+    let rows = query.fetch_all(tx.conn()).await?;
     rows.iter().map(assignment).collect()
 }
 

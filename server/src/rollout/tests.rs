@@ -7,6 +7,16 @@ use crate::testing::service::Service;
 use holdfast_proto::report::Progress;
 use serde_json::{Value, json};
 
+#[tokio::test]
+async fn a_run_of_the_planner_reads_no_assignments_of_rollouts_that_are_over() {
+    let (db, _folder) = crate::testing::sqlite().await;
+    for rest in [super::sql::OPEN, super::sql::OF_ROLLOUT] {
+        crate::testing::assert_reads_few_rows(&db, &format!("SELECT 1 FROM {rest}")).await;
+    }
+    let open = crate::testing::sqlite_plan(&db, &format!("SELECT 1 FROM {}", super::sql::OPEN)).await;
+    assert!(open.iter().any(|step| step.contains("rollout_id=? AND state=?")), "{open:?}");
+}
+
 /// `count` devices on `r1`; `r2` is published, and the deltas from the one to the other are built.
 async fn fleet(service: &Service, count: usize) -> (Desk, Vec<TestDevice>) {
     let mut desk = Desk::ready(service).await;

@@ -21,6 +21,7 @@ const CLAIMS_AT_ONCE: usize = 1_000;
 const SECRETS: [usize; 3] = [1, 30, 300];
 const REQUESTS: usize = 200;
 const PLANS: usize = 5;
+const ENROLMENTS: usize = 10;
 
 pub(crate) fn measure(report: &mut Report) -> anyhow::Result<()> {
     build_programs()?;
@@ -28,7 +29,7 @@ pub(crate) fn measure(report: &mut Report) -> anyhow::Result<()> {
     let mut plant = Plant::start(&scratch.join("plant"), Lifetime::WithUs)?;
     plant.found_repository(&[HARDWARE])?;
     publish(&plant)?;
-    let device = poll::enrolled(&plant)?;
+    let device = poll::enrolled(&plant, "BENCH-GROWTH")?;
     let root = CertificateDer::from_pem_file(plant.data().join("ca.pem")).context("ca.pem")?;
     let tls = client_config(&root, &Identity::of(&device)?)?;
     let target = Target { address: plant.url.trim_start_matches("https://").to_owned(), tls };
@@ -49,7 +50,8 @@ fn publish(plant: &Plant) -> anyhow::Result<()> {
     })
 }
 
-/// A poll, and a run of the planner over all devices (that of a rollout that is only drafted), with so many claimed.
+/// A poll, an enrolment by token from making the token to M5, and a run of the planner over all devices (that of a
+/// rollout that is only drafted), with so many claimed.
 fn by_devices(report: &mut Report, plant: &Plant, pid: &str, target: &Target) -> anyhow::Result<()> {
     let mut claimed = 0;
     for devices in DEVICES {
@@ -64,6 +66,12 @@ fn by_devices(report: &mut Report, plant: &Plant, pid: &str, target: &Target) ->
             Ok(())
         })?;
         report.fact(format!("growth.poll.{devices}-devices"), each, "ms", None);
+        let mut enrolled = 0;
+        let each = ms_each(pid, ENROLMENTS, || {
+            enrolled += 1;
+            poll::enrolled(plant, &format!("BENCH-{devices}-{enrolled}")).map(|_| ())
+        })?;
+        report.fact(format!("growth.enrol.{devices}-devices"), each, "ms", None);
         let plan = ["rollout", "plan", "--hardware", HARDWARE, "--release", "1", "--phase", "rest"];
         let each = ms_each(pid, PLANS, || plant.well("release-manager", &plan).map(|_| ()))?;
         report.fact(format!("growth.plan.{devices}-devices"), each, "ms", None);

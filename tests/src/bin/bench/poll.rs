@@ -31,7 +31,7 @@ pub(crate) fn measure(report: &mut Report) -> anyhow::Result<()> {
     let scratch = Scratch::new("bench-poll");
     let plant = Plant::start(&scratch.join("plant"), Lifetime::WithUs)?;
     plant.found_repository(&[HARDWARE])?;
-    let device = enrolled(&plant)?;
+    let device = enrolled(&plant, "BENCH-POLL")?;
     let identity = Identity::of(&device)?;
     let root = CertificateDer::from_pem_file(plant.data().join("ca.pem")).context("ca.pem")?;
     let service = Target {
@@ -60,18 +60,17 @@ pub(crate) fn measure(report: &mut Report) -> anyhow::Result<()> {
 }
 
 /// A device without a TPM: it enrols by a join token.
-pub(crate) fn enrolled(plant: &Plant) -> anyhow::Result<Device> {
-    let folder = plant.root().join("devices/BENCH-POLL");
-    let token =
-        plant.json("operator", &["device", "token", "--serial", "BENCH-POLL", "--model", HARDWARE])?;
+pub(crate) fn enrolled(plant: &Plant, serial: &str) -> anyhow::Result<Device> {
+    let folder = plant.root().join("devices").join(serial);
+    let token = plant.json("operator", &["device", "token", "--serial", serial, "--model", HARDWARE])?;
     let token_path = folder.join("token.json");
     write(&token_path, token.to_string().as_bytes())?;
     let config = format!(
-        "serial = \"BENCH-POLL\"\nmodel = \"{HARDWARE}\"\nstate_dir = \"state\"\nblob = \"blob.json\"\nkeystore = \"file\"\n"
+        "serial = \"{serial}\"\nmodel = \"{HARDWARE}\"\nstate_dir = \"state\"\nblob = \"blob.json\"\nkeystore = \"file\"\n"
     );
     write(&folder.join("device.toml"), config.as_bytes())?;
     plant.blob(HARDWARE, &folder.join("blob.json"), Some(&token_path))?;
-    let device = Device { serial: "BENCH-POLL".into(), folder, tpm: None };
+    let device = Device { serial: serial.into(), folder, tpm: None };
     device.manufacture()?;
     device.run(&["enroll"])?.well(&["enroll"])?;
     Ok(device)
