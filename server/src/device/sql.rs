@@ -198,9 +198,11 @@ pub(super) async fn list(
     after: &str,
     limit: i64,
 ) -> Result<Vec<Record>, Error> {
+    // A serial has its index, and one row.
+    let serial = if filter.serial.is_empty() { "$4 = ''" } else { "serial = $4" };
     let sql = format!(
         "SELECT {COLUMNS} FROM devices WHERE tenant_id = $1 AND id > $2 AND ($3 = '' OR state = $3) \
-         AND ($4 = '' OR serial = $4) AND ($5 = '' OR model = $5) ORDER BY id LIMIT $6"
+         AND {serial} AND ($5 = '' OR model = $5) ORDER BY id LIMIT $6"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(tenant)
