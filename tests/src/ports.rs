@@ -3,7 +3,8 @@
 //! Invariant: a port handed out here belongs to this process until it ends; two test processes never get the same one.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -60,14 +61,21 @@ fn claim_one(directory: &Path, port: u16, held: &[(u16, File)]) -> Option<(u16, 
     let path = directory.join(port.to_string());
     let file = File::options().create(true).truncate(false).write(true).open(path).ok()?;
     file.try_lock().ok()?;
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
-    Some((port, file))
+    nobody_listens(port).then_some((port, file))
+}
+
+/// Asked by a connection, not by binding: a program that another thread starts at that moment would hold what we bound
+/// until it executes, and the port would be taken after all.
+fn nobody_listens(port: u16) -> bool {
+    let answer = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+    answer.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+    use std::net::TcpListener;
 
     #[test]
     fn a_port_is_handed_out_once_and_never_while_somebody_listens() {
@@ -79,5 +87,30 @@ mod tests {
         let (low, high) = free_port_pair();
         assert_eq!(low + 1, high);
         assert!(!more.contains(&low) && !more.contains(&high));
+    }
+
+    #[test]
+    fn a_port_can_be_bound_while_programs_are_started() {
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                    std::process::Command::new("true").status().unwrap();
+                }
+            });
+            let bound: Vec<_> =
+                (0..1_000).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, free_port()))).collect();
+            stop.store(true, std::sync::atomic::Ordering::SeqCst);
+            for listener in bound {
+                listener.unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn who_listens_is_found() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(!nobody_listens(port));
     }
 }
