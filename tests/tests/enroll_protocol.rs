@@ -272,6 +272,22 @@ on_both_databases! {
         assert_eq!(world.device(&id)["state"], "ACTIVE");
     }
 
+    fn the_first_m5_is_of_the_newest_certificate_too(world) {
+        let mut chip = chip(0);
+        let id = chip.claim(world, "P-6b");
+        let issued = chip.through(world, "enroll", "P-6b", &world.anonymous).ok().json();
+        let first = chip.client(world, &issued);
+        // M4 was lost, and the device begins again with another key.
+        chip.new_key();
+        let issued = chip.through(world, "enroll", "P-6b", &world.anonymous).ok().json();
+        let newest = chip.client(world, &issued);
+        assert_eq!(acknowledge(world, &first).code(), "not-the-newest-certificate");
+        assert_eq!(world.device(&id)["state"], "PENDING");
+        acknowledge(world, &newest).ok();
+        assert_eq!(world.device(&id)["state"], "ACTIVE");
+        assert_eq!(acknowledge(world, &first).code(), "certificate-revoked");
+    }
+
     fn a_renewal_is_for_the_device_of_the_certificate(world) {
         let (one, two) = (chip(0), chip(1));
         let (_, _, config) = one.enrolled(world, "P-7");
