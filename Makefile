@@ -4,7 +4,7 @@
 #   make demo-stop                            ends a demo that was kept running
 #   make test                                 every test, on real parts
 #   make bench                                the numbers, into .bench/report.json
-#   make mutants [FILE=core/trust/src/tuf]    do the tests notice when the verifying and deciding code is changed?
+#   make mutants [FILE=core/trust/src/tuf] [JOBS=2]  do the tests notice when the verifying and deciding code is changed?
 #   make lint                                 format, clippy, licences and sources
 
 SHELL := /bin/bash
@@ -21,6 +21,7 @@ LOG := $(HOLDFAST_CACHE)/log
 BIN := $(CARGO_TARGET_DIR)/debug
 
 DEVICES ?= 5
+JOBS ?= $(shell nproc)
 DEMO_FLAGS := --devices $(DEVICES) $(if $(filter 1,$(KEEP)),--keep) $(if $(filter 1,$(K8S)),--k8s)
 
 .PHONY: help deps kube firmware programs demo demo-stop test bench mutants lint
@@ -79,12 +80,12 @@ mutants: deps ## do the tests notice?
 	    CARGO_TARGET_DIR="$(TOOLS)/target" cargo install --locked --quiet --root "$(TOOLS)" cargo-mutants
 	    rm -rf "$(TOOLS)/target"
 	fi
-	# Mutants are built in a copy of the tree; what the crates depend on is built once, in a target of its own. Builds
-	# without debug information take half the time; properties run fewer cases.
-	export CARGO_TARGET_DIR="$(HOLDFAST_CACHE)/mutants-target" PROPTEST_CASES="$${PROPTEST_CASES:-64}"
-	export CARGO_PROFILE_DEV_DEBUG=0
+	# Each job has a copy of the tree, and in it builds once what the crates depend on. Builds without debug information
+	# take half the time; properties run fewer cases.
+	unset CARGO_TARGET_DIR
+	export PROPTEST_CASES="$${PROPTEST_CASES:-64}" CARGO_PROFILE_DEV_DEBUG=0
 	status=0
-	cargo mutants --output "$(HOLDFAST_CACHE)" $(if $(FILE),--re "^$(FILE)") $(MUTANTS_FLAGS) || status=$$?
+	cargo mutants --jobs "$(JOBS)" --output "$(HOLDFAST_CACHE)" $(if $(FILE),--re "^$(FILE)") $(MUTANTS_FLAGS) || status=$$?
 	echo "[mutants] caught, missed, unviable: $(HOLDFAST_CACHE)/mutants.out/*.txt"
 	# 3: mutants that never end; the time limit noticed them.
 	if [ $$status = 3 ] && [ ! -s "$(HOLDFAST_CACHE)/mutants.out/missed.txt" ]; then status=0; fi

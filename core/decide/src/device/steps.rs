@@ -13,15 +13,27 @@ use holdfast_proto::report::{Progress, Transfer};
 
 /// Releases kept in quarantine.
 const QUARANTINE_MAX: usize = 64;
+/// Steps that one event can lead to, beside one for each artefact that is there already.
+pub(crate) const STEPS_MAX: usize = 32;
 
 impl Machine {
     /// Does what the state permits now: at most one effect that awaits an answer.
     pub(crate) fn advance(&mut self) {
-        while self.awaited.is_none() {
-            if !self.step() {
+        self.advance_by(Self::step);
+    }
+
+    /// As long as `step` says that it did something, within bounds.
+    pub(crate) fn advance_by(&mut self, mut step: impl FnMut(&mut Self) -> bool) {
+        let artefacts = self.record().state.job().map_or(0, |job| job.manifest.artefacts.len());
+        for _ in 0..STEPS_MAX + artefacts {
+            if self.awaited.is_some() || !step(self) {
                 return;
             }
         }
+        // States that only lead to each other would fill the memory and wear out the flash.
+        self.note(Note::Failed { what: "machine", detail: "it does not come to rest".to_owned() });
+        let later_ms = self.now.boottime_ms.saturating_add(self.policy().poll_max_ms);
+        (self.volatile.due_ms, self.volatile.hold_ms) = (later_ms, later_ms);
     }
 
     /// One step; false when there is nothing to do until an event comes.

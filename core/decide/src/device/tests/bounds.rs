@@ -1,5 +1,6 @@
 //! Bounds, waits and what is counted: each at the very place where it changes.
 
+use super::super::steps::STEPS_MAX;
 use super::fixture::*;
 use super::*;
 use holdfast_proto::report::Progress;
@@ -46,6 +47,37 @@ fn changes_are_counted_up_to_the_limit_and_by_release() {
     machine.handle(checked(r2()), now(1));
     let fresh = Tally { manifest: job().digest, changes: 1, trial_boots: 0 };
     assert_eq!(machine.record().standing.tally, Some(fresh));
+}
+
+#[test]
+fn artefacts_that_are_all_there_are_passed_over_by_one_event() {
+    let mut big = manifest("r2", 2, 2);
+    let one = big.artefacts[0].clone();
+    big.artefacts = (0..500).map(|n| Artefact { name: format!("part-{n}"), ..one.clone() }).collect();
+    let job = Job { manifest: big, ..job() };
+    let sources = vec![Source::Present; 500];
+    let mut machine = resumed(State::Fetching { job, artefact: 0, sources }, home());
+    drain(&mut machine);
+    machine.handle(Event::SlotMarkedBad, now(1));
+    assert!(matches!(drain(&mut machine).pop(), Some(Effect::Verify { .. })));
+}
+
+#[test]
+fn states_that_only_lead_to_each_other_end_in_a_long_wait() {
+    let mut machine = fresh(policy(ONE_SHOT));
+    machine.handle(Event::Checked { assigned: None, poll_after_ms: 60_000 }, now(1_000));
+    drain(&mut machine);
+    let mut steps = 0;
+    machine.advance_by(|_| {
+        steps += 1;
+        true
+    });
+    assert_eq!(steps, STEPS_MAX);
+    let said = Note::Failed { what: "machine", detail: "it does not come to rest".into() };
+    assert_eq!(drain(&mut machine), [Effect::Note(said)]);
+    let later_ms = 1_000 + Policy::default().poll_max_ms;
+    assert_eq!(machine.poll_timeout(), Some(Deadline { boottime_ms: later_ms }));
+    assert_eq!(machine.volatile.hold_ms, later_ms);
 }
 
 #[test]
