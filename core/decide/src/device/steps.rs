@@ -13,7 +13,7 @@ use holdfast_proto::report::{Progress, Transfer};
 
 /// Releases kept in quarantine.
 const QUARANTINE_MAX: usize = 64;
-/// Steps that one event can lead to, beside one for each artefact that is there already.
+/// Steps that one event can lead to.
 pub(crate) const STEPS_MAX: usize = 32;
 
 impl Machine {
@@ -24,8 +24,7 @@ impl Machine {
 
     /// As long as `step` says that it did something, within bounds.
     pub(crate) fn advance_by(&mut self, mut step: impl FnMut(&mut Self) -> bool) {
-        let artefacts = self.record().state.job().map_or(0, |job| job.manifest.artefacts.len());
-        for _ in 0..STEPS_MAX + artefacts {
+        for _ in 0..STEPS_MAX {
             if self.awaited.is_some() || !step(self) {
                 return;
             }
@@ -99,7 +98,9 @@ impl Machine {
             // Nothing is written into a slot that the boot loader might boot.
             self.start(Effect::MarkSlotBad { slot: job.target }, Awaited::MarkBad);
         } else if *source == Source::Present {
-            self.set_state(State::Fetching { artefact: at + 1, sources: sources.to_vec(), job });
+            // All that are there at once: each state is a write.
+            let present = sources.iter().skip(at).take_while(|source| **source == Source::Present).count();
+            self.set_state(State::Fetching { artefact: at + present, sources: sources.to_vec(), job });
         } else if due {
             // A pause or a withdrawal reaches a device that fetches for hours.
             self.start(Effect::FetchMetadata, Awaited::Check);

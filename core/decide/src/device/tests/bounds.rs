@@ -50,15 +50,26 @@ fn changes_are_counted_up_to_the_limit_and_by_release() {
 }
 
 #[test]
-fn artefacts_that_are_all_there_are_passed_over_by_one_event() {
+fn artefacts_that_are_there_are_passed_over_in_one_change() {
     let mut big = manifest("r2", 2, 2);
     let one = big.artefacts[0].clone();
     big.artefacts = (0..500).map(|n| Artefact { name: format!("part-{n}"), ..one.clone() }).collect();
-    let job = Job { manifest: big, ..job() };
-    let sources = vec![Source::Present; 500];
+    let job = Job { manifest: big.clone(), ..job() };
+    let fetched = |machine: &mut Machine| match drain(machine).pop() {
+        Some(Effect::Fetch { artefact, .. }) => artefact.name,
+        other => panic!("{other:?}"),
+    };
+    let mut sources = vec![Source::Present; 500];
+    (sources[1], sources[400]) = (Source::Full { bytes: 4096 }, Source::Full { bytes: 4096 });
     let mut machine = resumed(State::Fetching { job, artefact: 0, sources }, home());
     drain(&mut machine);
     machine.handle(Event::SlotMarkedBad, now(1));
+    assert_eq!(drain(&mut machine).pop(), Some(Effect::FetchMetadata));
+    machine.handle(checked(assigned(big, 1, 1)), now(1));
+    assert_eq!(fetched(&mut machine), "part-1");
+    machine.handle(whole(), now(2));
+    assert_eq!(fetched(&mut machine), "part-400");
+    machine.handle(whole(), now(3));
     assert!(matches!(drain(&mut machine).pop(), Some(Effect::Verify { .. })));
 }
 
