@@ -1,5 +1,6 @@
 //! `holdfastd`: the service's command line.
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use holdfast_server::config::{Config, DEFAULT, LogFormat};
 use holdfast_server::keyring::Restored;
@@ -112,7 +113,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             let config = load(&serve.common, &serve)?;
             start_log(&config)?;
             let restored = if serve.accept_restored_keyring { Restored::Accept } else { Restored::Refuse };
-            runtime()?.block_on(role::all::run(config, restored))
+            run_on(&runtime()?, role::all::run(config, restored))
         }
         Role::Migrate(common) => {
             let config = load_common(&common)?;
@@ -127,7 +128,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                 data_dir: args.data_dir,
                 bootstrap_token: args.bootstrap_token_file,
             };
-            runtime()?.block_on(role::controller::run(options))
+            run_on(&runtime()?, role::controller::run(options))
         }
         #[cfg(feature = "controller")]
         Role::Crd { roles } => print(&role::crd::text(roles)),
@@ -190,6 +191,14 @@ fn start_log_with(filter: &str, format: LogFormat) -> anyhow::Result<()> {
         LogFormat::Json => log.json().init(),
     }
     Ok(())
+}
+
+/// As a task: what comes in is taken by the thread that then serves it, and wakes no other.
+fn run_on(
+    runtime: &tokio::runtime::Runtime,
+    role: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+) -> anyhow::Result<()> {
+    runtime.block_on(runtime.spawn(role)).context("the service panicked")?
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

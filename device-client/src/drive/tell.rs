@@ -92,11 +92,7 @@ impl Agent {
             lines.push(format!("log:\n{}", self.log.tail()));
         }
         let mut text = lines.join("\n");
-        let mut end = text.len().min(DETAIL_MAX_BYTES);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
+        text.truncate(text.floor_char_boundary(DETAIL_MAX_BYTES));
         (!text.is_empty()).then_some(text)
     }
 

@@ -65,10 +65,6 @@ impl Machine {
 
 /// Cuts a text at a character's edge.
 pub(crate) fn bounded(mut text: String) -> String {
-    let mut end = text.len().min(DETAIL_MAX_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
+    text.truncate(text.floor_char_boundary(DETAIL_MAX_BYTES));
     text
 }

@@ -4,10 +4,12 @@
 //! Lives here: what is measured and against which goal. Must not live here: a number. A part that cannot be measured
 //! leaves its rows out, says why, and makes the whole run fail.
 
+mod alone;
 mod bare;
 mod client;
 mod deltas;
 mod enrol;
+mod gate;
 mod growth;
 mod measure;
 mod poll;

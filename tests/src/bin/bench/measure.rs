@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use holdfast_tests::process::run;
+use rustix::thread::{CpuSet, sched_setaffinity};
 use std::collections::BTreeMap;
 use std::process::Command;
 
@@ -44,6 +45,13 @@ pub(crate) fn cpu_of_threads_ns(pid: &str) -> anyhow::Result<BTreeMap<String, u6
         threads.insert(entry.file_name().to_string_lossy().into_owned(), ns);
     }
     Ok(threads)
+}
+
+/// Keeps this thread, and what it starts from now on, on one core.
+pub(crate) fn stay_on_core(core: usize) -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(core);
+    sched_setaffinity(None, &set).with_context(|| format!("there is no core {core}"))
 }
 
 /// Builds packages of this workspace as they are shipped, with no features of others in them, and puts their programs
