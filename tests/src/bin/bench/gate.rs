@@ -124,7 +124,8 @@ impl Shared {
     fn answered(&self, asked: &AtomicBool) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         if asked.swap(false, Ordering::Relaxed) {
-            state.unanswered -= 1;
+            // A word of before may still come while its client waits with the next one.
+            state.unanswered = state.unanswered.saturating_sub(1);
         }
         state.answers += 1;
         self.silent.notify_all();
