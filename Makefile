@@ -4,7 +4,7 @@
 #   make demo-stop                            ends a demo that was kept running
 #   make test                                 every test, on real parts
 #   make bench                                the numbers, into .bench/report.json
-#   make mutants [FILE=core/trust/src/tuf] [JOBS=2]  do the tests notice when the verifying and deciding code is changed?
+#   make mutants [FILE=core/trust/src/tuf]    do the tests notice when the verifying and deciding code is changed?
 #   make lint                                 format, clippy, licences and sources
 
 SHELL := /bin/bash
@@ -21,7 +21,8 @@ LOG := $(HOLDFAST_CACHE)/log
 BIN := $(CARGO_TARGET_DIR)/debug
 
 DEVICES ?= 5
-JOBS ?= $(shell nproc)
+# Mutants at once; each is built and tested by all cores.
+JOBS ?= 2
 DEMO_FLAGS := --devices $(DEVICES) $(if $(filter 1,$(KEEP)),--keep) $(if $(filter 1,$(K8S)),--k8s)
 
 .PHONY: help deps kube firmware programs demo demo-stop test bench mutants lint

@@ -113,7 +113,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             let config = load(&serve.common, &serve)?;
             start_log(&config)?;
             let restored = if serve.accept_restored_keyring { Restored::Accept } else { Restored::Refuse };
-            run_on(&runtime()?, role::all::run(config, restored))
+            // A task: the thread of `block_on` would take each connection only to wake another that serves it.
+            let runtime = runtime()?;
+            runtime
+                .block_on(runtime.spawn(role::all::run(config, restored)))
+                .context("the service panicked")?
         }
         Role::Migrate(common) => {
             let config = load_common(&common)?;
@@ -128,7 +132,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                 data_dir: args.data_dir,
                 bootstrap_token: args.bootstrap_token_file,
             };
-            run_on(&runtime()?, role::controller::run(options))
+            runtime()?.block_on(role::controller::run(options))
         }
         #[cfg(feature = "controller")]
         Role::Crd { roles } => print(&role::crd::text(roles)),
@@ -191,14 +195,6 @@ fn start_log_with(filter: &str, format: LogFormat) -> anyhow::Result<()> {
         LogFormat::Json => log.json().init(),
     }
     Ok(())
-}
-
-/// As a task: what comes in is taken by the thread that then serves it, and wakes no other.
-fn run_on(
-    runtime: &tokio::runtime::Runtime,
-    role: impl Future<Output = anyhow::Result<()>> + Send + 'static,
-) -> anyhow::Result<()> {
-    runtime.block_on(runtime.spawn(role)).context("the service panicked")?
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -13,7 +13,7 @@ use holdfast_proto::report::{Progress, Transfer};
 
 /// Releases kept in quarantine.
 const QUARANTINE_MAX: usize = 64;
-/// Steps that one event can lead to.
+/// At most so many steps follow one event.
 pub(crate) const STEPS_MAX: usize = 32;
 
 impl Machine {

@@ -40,7 +40,7 @@ struct State {
     waiting: usize,
     /// How often it opened.
     rounds: u64,
-    /// Who was let through and has had no answer yet; how often the service answered.
+    /// Who was let through last and has had no answer yet; how often the service answered.
     unanswered: usize,
     answers: u64,
     connections: usize,
@@ -114,7 +114,7 @@ impl Shared {
 
     fn open_if_all_wait(&self, state: &mut State) {
         if state.waiting >= state.present {
-            state.unanswered += state.waiting;
+            state.unanswered = state.waiting;
             state.waiting = 0;
             state.rounds += 1;
             self.opened.notify_all();
