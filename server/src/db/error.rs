@@ -11,6 +11,10 @@ pub enum Error {
     Migrate(#[from] sqlx::migrate::MigrateError),
     #[error("transaction `{name}` lost {tries} races in a row")]
     Contended { name: &'static str, tries: u32 },
+    #[error("a commit that was shared with others failed")]
+    Fallen,
+    #[error("the service ended before a commit was confirmed")]
+    Unknown,
 }
 
 /// Errors that know whether the transaction may simply be run again.
@@ -27,7 +31,7 @@ impl Error {
                 Some("5" | "6" | "261" | "517" | "773") => true, // SQLite: BUSY, LOCKED and their kin
                 _ => false,
             },
-            Self::Sql(sqlx::Error::PoolTimedOut) | Self::Contended { .. } => true,
+            Self::Sql(sqlx::Error::PoolTimedOut) | Self::Contended { .. } | Self::Fallen => true,
             _ => false,
         }
     }

@@ -6,6 +6,7 @@
 mod error;
 pub mod lease;
 mod tx;
+mod writer;
 
 pub use error::{Error, Retryable};
 pub use tx::{Attempts, Tx};
@@ -31,13 +32,17 @@ pub enum Dialect {
 #[derive(Clone)]
 pub struct Db {
     pool: AnyPool,
-    /// Where transactions begin. SQLite's writer has one connection of its own: nobody else writes, so its pages and
-    /// its prepared statements stay good from one transaction to the next. On PostgreSQL the pool itself.
-    writer: AnyPool,
     dialect: Dialect,
-    /// Who may have a transaction open in this process. SQLite has one writer, and waiting here is fair where its own
-    /// busy loop is not; on PostgreSQL transactions share it until one has lost too many races.
-    turn: Arc<tokio::sync::RwLock<()>>,
+    turns: Turns,
+}
+
+/// Who may have a transaction open in this process.
+#[derive(Clone)]
+enum Turns {
+    /// One at a time: waiting in line is fair where SQLite's own busy loop is not.
+    Sqlite(Arc<writer::Line>),
+    /// They share the turn until one has lost too many races.
+    Postgres(Arc<tokio::sync::RwLock<()>>),
 }
 
 const BUSY_TIMEOUT_MS: u64 = 10_000;
@@ -58,11 +63,14 @@ impl Db {
         };
         let options = AnyConnectOptions::from_str(url)?;
         let pool = pool_options(dialect, max_connections).connect_with(options.clone()).await?;
-        let writer = match dialect {
-            Dialect::Sqlite => pool_options(dialect, 1).connect_with(options).await?,
-            Dialect::Postgres => pool.clone(),
+        let turns = match dialect {
+            Dialect::Sqlite => {
+                let writer = pool_options(dialect, 1).connect_with(options).await?;
+                Turns::Sqlite(Arc::new(writer::Line::new(writer)))
+            }
+            Dialect::Postgres => Turns::Postgres(Arc::default()),
         };
-        Ok(Self { pool, writer, dialect, turn: Arc::default() })
+        Ok(Self { pool, dialect, turns })
     }
 
     /// The URL of a SQLite file, created when absent.
@@ -91,8 +99,10 @@ impl Db {
     }
 
     pub async fn close(&self) {
+        if let Turns::Sqlite(line) = &self.turns {
+            line.end().await;
+        }
         self.pool.close().await;
-        self.writer.close().await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Named transactions: run, commit, and on a lost race run again ([`crate::tx!`]).
 
-use super::{Db, Dialect, Error, Retryable};
+use super::{Db, Dialect, Error, Retryable, Turns, writer};
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, Transaction};
 use std::sync::Arc;
@@ -19,12 +19,13 @@ pub struct Tx {
 }
 
 enum Inner {
+    Sqlite(writer::Turn),
     /// The turn goes after the transaction.
-    Transaction(Transaction<'static, Any>, Turn),
+    Postgres(Transaction<'static, Any>, Turn),
     Connection(PoolConnection<Any>),
 }
 
-/// The right to have a transaction open.
+/// The right to have a transaction open on PostgreSQL.
 #[expect(dead_code, reason = "held, not read")]
 enum Turn {
     Shared(OwnedRwLockReadGuard<()>),
@@ -34,7 +35,8 @@ enum Turn {
 /// Runs a block in one transaction and commits when it ends Ok: `tx!(state.db, "noun.verb", |tx| { .. Ok(x) })`.
 ///
 /// On a lost race (serialisation failure, deadlock, busy) the block is run again from its start, so it must
-/// change nothing but the database. `?` and `return` leave the block, not the function. The error type is any
+/// change nothing but the database. `grouped |tx|` may share its commit with others that wait (SQLite): for what is
+/// short and comes in crowds. `?` and `return` leave the block, not the function. The error type is any
 /// that is [`Retryable`](crate::db::Retryable) and made from [`Error`](crate::db::Error); where it cannot be
 /// inferred, end the block with `Ok::<_, Refusal>(x)`.
 ///
@@ -42,8 +44,8 @@ enum Turn {
 /// caller's variables cannot be shown to be `Send` through a closure's type.
 #[macro_export]
 macro_rules! tx {
-    ($db:expr, $name:expr, |$tx:ident| $body:expr) => {{
-        let mut attempts = $db.attempts($name);
+    (@ $attempts:expr, |$tx:ident| $body:expr) => {{
+        let mut attempts = $attempts;
         loop {
             let mut begun = match attempts.begin().await {
                 Ok(begun) => begun,
@@ -61,12 +63,19 @@ macro_rules! tx {
             }
         }
     }};
+    ($db:expr, $name:expr, grouped |$tx:ident| $body:expr) => {
+        $crate::tx!(@ $db.attempts($name).grouped(), |$tx| $body)
+    };
+    ($db:expr, $name:expr, |$tx:ident| $body:expr) => {
+        $crate::tx!(@ $db.attempts($name), |$tx| $body)
+    };
 }
 
 /// The tries of one named transaction.
 pub struct Attempts<'d> {
     db: &'d Db,
     name: &'static str,
+    grouped: bool,
     made: u32,
 }
 
@@ -74,7 +83,8 @@ impl Tx {
     /// The connection, for `query.execute(tx.conn())`.
     pub fn conn(&mut self) -> &mut AnyConnection {
         match &mut self.inner {
-            Inner::Transaction(transaction, _) => transaction,
+            Inner::Sqlite(turn) => turn.connection(),
+            Inner::Postgres(transaction, _) => transaction,
             Inner::Connection(connection) => connection,
         }
     }
@@ -82,12 +92,31 @@ impl Tx {
     pub fn dialect(&self) -> Dialect {
         self.dialect
     }
+
+    async fn commit(self) -> Result<(), Error> {
+        match self.inner {
+            Inner::Sqlite(turn) => turn.commit().await,
+            Inner::Postgres(transaction, _turn) => Ok(transaction.commit().await?),
+            Inner::Connection(_) => Ok(()),
+        }
+    }
+
+    async fn rollback(self) {
+        match self.inner {
+            Inner::Sqlite(turn) => turn.rollback().await,
+            Inner::Postgres(transaction, _turn) => {
+                // A failed rollback means that the connection is gone, and the transaction with it.
+                let _ = transaction.rollback().await;
+            }
+            Inner::Connection(_) => {}
+        }
+    }
 }
 
 impl Db {
     /// For [`crate::tx!`].
     pub fn attempts(&self, name: &'static str) -> Attempts<'_> {
-        Attempts { db: self, name, made: 0 }
+        Attempts { db: self, name, grouped: false, made: 0 }
     }
 
     /// A connection for reading, outside any transaction: each statement sees the newest commit.
@@ -97,24 +126,30 @@ impl Db {
 }
 
 impl Attempts<'_> {
-    /// SQLite: BEGIN IMMEDIATE; PostgreSQL: SERIALIZABLE.
+    /// May share its commit, as long as nothing went wrong.
+    #[must_use]
+    pub fn grouped(self) -> Self {
+        Self { grouped: true, ..self }
+    }
+
+    /// SQLite: BEGIN IMMEDIATE, or a savepoint of a group; PostgreSQL: SERIALIZABLE.
     pub async fn begin(&mut self) -> Result<Tx, Error> {
         self.made += 1;
         let dialect = self.db.dialect;
-        let turn = Arc::clone(&self.db.turn);
-        let (turn, begin) = match dialect {
-            Dialect::Sqlite => (Turn::Alone(turn.write_owned().await), "BEGIN IMMEDIATE"),
-            Dialect::Postgres => {
+        let inner = match &self.db.turns {
+            Turns::Sqlite(line) => Inner::Sqlite(line.begin(self.grouped && self.made == 1).await?),
+            Turns::Postgres(turn) => {
+                let turn = Arc::clone(turn);
                 let turn = if self.made > RACES {
                     Turn::Alone(turn.write_owned().await)
                 } else {
                     Turn::Shared(turn.read_owned().await)
                 };
-                (turn, "BEGIN ISOLATION LEVEL SERIALIZABLE")
+                let begin = "BEGIN ISOLATION LEVEL SERIALIZABLE";
+                Inner::Postgres(self.db.pool.begin_with(begin).await?, turn)
             }
         };
-        let transaction = self.db.writer.begin_with(begin).await?;
-        Ok(Tx { inner: Inner::Transaction(transaction, turn), dialect })
+        Ok(Tx { inner, dialect })
     }
 
     /// Commits or rolls back; `None`: the race was lost, run the block again.
@@ -123,19 +158,16 @@ impl Attempts<'_> {
         tx: Tx,
         result: Result<T, E>,
     ) -> Option<Result<T, E>> {
-        let Inner::Transaction(transaction, turn) = tx.inner else { return Some(result) };
         let result = match result {
-            Ok(value) => match transaction.commit().await {
+            Ok(value) => match tx.commit().await {
                 Ok(()) => return Some(Ok(value)),
-                Err(error) => Err(E::from(Error::from(error))),
+                Err(error) => Err(E::from(error)),
             },
             Err(error) => {
-                // A failed rollback means that the connection is gone, and the transaction with it.
-                let _ = transaction.rollback().await;
+                tx.rollback().await;
                 Err(error)
             }
         };
-        drop(turn);
         match result {
             Err(error) if error.is_retryable() => {
                 if self.made >= TRIES {
