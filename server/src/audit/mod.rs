@@ -90,7 +90,7 @@ pub async fn append(tx: &mut Tx, entry: &Entry<'_>, now: i64) -> Result<(), Erro
 
 /// Appends in a transaction of its own: for what changed nothing.
 pub async fn append_alone(db: &Db, entry: &Entry<'_>, now: i64) -> Result<(), Error> {
-    tx!(db, "audit.append", |tx| append(tx, entry, now).await)
+    tx!(db.grouped(), "audit.append", |tx| append(tx, entry, now).await)
 }
 
 impl Actor<'_> {

@@ -6,7 +6,7 @@ use holdfast_proto::api::audit::AuditRow;
 use sqlx::Row as _;
 
 pub(super) async fn insert(tx: &mut Tx, entry: &Entry<'_>, now: i64) -> Result<(), Error> {
-    sqlx::query(
+    let query = sqlx::query(
         "INSERT INTO audit (tenant_id, at, actor, action, resource, outcome, reason) \
          VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
@@ -16,10 +16,8 @@ pub(super) async fn insert(tx: &mut Tx, entry: &Entry<'_>, now: i64) -> Result<(
     .bind(entry.action)
     .bind(entry.resource.as_str())
     .bind(entry.outcome.as_str())
-    .bind(entry.reason.as_str())
-    .execute(tx.conn())
-    .await?;
-    Ok(())
+    .bind(entry.reason.as_str());
+    tx.later(query).await
 }
 
 /// Which rows; empty text matches all.

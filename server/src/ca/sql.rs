@@ -50,7 +50,7 @@ fn certificate(row: &AnyRow) -> Result<Certificate, sqlx::Error> {
 }
 
 pub(super) async fn insert(tx: &mut Tx, tenant: &str, row: &Certificate, now: i64) -> Result<(), Error> {
-    sqlx::query(
+    let query = sqlx::query(
         "INSERT INTO certificates (tenant_id, serial, issuer, profile, subject, not_before, not_after, state, \
          certificate, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 'issued', $8, $9)",
     )
@@ -62,10 +62,8 @@ pub(super) async fn insert(tx: &mut Tx, tenant: &str, row: &Certificate, now: i6
     .bind(row.not_before)
     .bind(row.not_after)
     .bind(row.der.as_slice())
-    .bind(now)
-    .execute(tx.conn())
-    .await?;
-    Ok(())
+    .bind(now);
+    tx.later(query).await
 }
 
 pub(super) async fn by_serial(tx: &mut Tx, serial: &str) -> Result<Option<(String, Certificate)>, Error> {

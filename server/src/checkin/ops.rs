@@ -114,7 +114,7 @@ pub async fn report(
     let (now, id, tenant) = (state.now(), device.id.as_str(), device.tenant.as_str());
     state.seen.note(id, now);
     let mut behind = false;
-    let accepted = tx!(state.db, "checkin.report", grouped |tx| {
+    let accepted = tx!(state.db.grouped(), "checkin.report", |tx| {
         let last = sql::last(tx, tenant, id).await?;
         let before = last.clone().unwrap_or_default();
         if last.is_some() && report.sequence as i64 <= before.sequence {

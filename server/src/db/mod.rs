@@ -4,7 +4,9 @@
 //! Unix seconds, bytes BLOB/BYTEA, flags BIGINT 0/1. SQL differs only where [`Tx::dialect`] is asked.
 
 mod error;
+mod later;
 pub mod lease;
+mod readers;
 mod tx;
 mod writer;
 
@@ -28,24 +30,21 @@ pub enum Dialect {
     Postgres,
 }
 
-/// A database and its pool. Cheap to clone.
+/// A database and its connections. Cheap to clone.
 #[derive(Clone)]
 pub struct Db {
-    pool: AnyPool,
-    dialect: Dialect,
-    turns: Turns,
+    engine: Engine,
 }
 
-/// Who may have a transaction open in this process.
 #[derive(Clone)]
-enum Turns {
-    /// One at a time: waiting in line is fair where SQLite's own busy loop is not.
-    Sqlite(Arc<writer::Line>),
-    /// They share the turn until one has lost too many races.
-    Postgres(Arc<tokio::sync::RwLock<()>>),
+enum Engine {
+    /// One writes at a time, and waits in line for it: that is fair where SQLite's own busy loop is not.
+    Sqlite { readers: Arc<readers::Readers>, line: Arc<writer::Line> },
+    /// Transactions share the turn until one has lost too many races.
+    Postgres { pool: AnyPool, turn: Arc<tokio::sync::RwLock<()>> },
 }
 
-const BUSY_TIMEOUT_MS: u64 = 10_000;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const SQLITE_PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
      PRAGMA busy_timeout = 10000; PRAGMA wal_autocheckpoint = 1000;";
 
@@ -62,15 +61,18 @@ impl Db {
             return Err(Error::Scheme { scheme });
         };
         let options = AnyConnectOptions::from_str(url)?;
-        let pool = pool_options(dialect, max_connections).connect_with(options.clone()).await?;
-        let turns = match dialect {
+        // SQLite: one more for migrations, which need no reader's place.
+        let most = max_connections.saturating_add((dialect == Dialect::Sqlite).into());
+        let pool = pool_options(dialect, most).connect_with(options.clone()).await?;
+        let engine = match dialect {
             Dialect::Sqlite => {
                 let writer = pool_options(dialect, 1).connect_with(options).await?;
-                Turns::Sqlite(Arc::new(writer::Line::new(writer)))
+                let readers = Arc::new(readers::Readers::new(pool, max_connections));
+                Engine::Sqlite { readers, line: Arc::new(writer::Line::new(writer)) }
             }
-            Dialect::Postgres => Turns::Postgres(Arc::default()),
+            Dialect::Postgres => Engine::Postgres { pool, turn: Arc::default() },
         };
-        Ok(Self { pool, dialect, turns })
+        Ok(Self { engine })
     }
 
     /// The URL of a SQLite file, created when absent.
@@ -79,37 +81,47 @@ impl Db {
     }
 
     pub fn dialect(&self) -> Dialect {
-        self.dialect
+        match &self.engine {
+            Engine::Sqlite { .. } => Dialect::Sqlite,
+            Engine::Postgres { .. } => Dialect::Postgres,
+        }
     }
 
     /// Applies the migrations that this program carries and the database lacks.
     pub async fn migrate(&self) -> Result<(), Error> {
-        let migrator = match self.dialect {
+        let migrator = match self.dialect() {
             Dialect::Sqlite => &sqlx::migrate!("../migrations/sqlite"),
             Dialect::Postgres => &sqlx::migrate!("../migrations/postgres"),
         };
-        migrator.run(&self.pool).await?;
-        Ok(())
+        let pool = match &self.engine {
+            Engine::Sqlite { readers, .. } => readers.pool(),
+            Engine::Postgres { pool, .. } => pool,
+        };
+        Ok(migrator.run(pool).await?)
     }
 
     /// True when the database answers.
     pub async fn is_alive(&self) -> bool {
-        let query = sqlx::query("SELECT 1").execute(&self.pool);
-        matches!(tokio::time::timeout(Duration::from_secs(2), query).await, Ok(Ok(_)))
+        let answers =
+            async { sqlx::query("SELECT 1").execute(self.read().await?.conn()).await.map_err(Error::from) };
+        matches!(tokio::time::timeout(Duration::from_secs(2), answers).await, Ok(Ok(_)))
     }
 
     pub async fn close(&self) {
-        if let Turns::Sqlite(line) = &self.turns {
-            line.end().await;
+        match &self.engine {
+            Engine::Sqlite { readers, line } => {
+                line.end().await;
+                readers.close().await;
+            }
+            Engine::Postgres { pool, .. } => pool.close().await,
         }
-        self.pool.close().await;
     }
 }
 
 fn pool_options(dialect: Dialect, max_connections: u32) -> AnyPoolOptions {
     AnyPoolOptions::new()
         .max_connections(max_connections)
-        .acquire_timeout(Duration::from_millis(BUSY_TIMEOUT_MS))
+        .acquire_timeout(BUSY_TIMEOUT)
         // A server may have gone away since; a file has not.
         .test_before_acquire(dialect == Dialect::Postgres)
         .after_connect(move |conn, _| {

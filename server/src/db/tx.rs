@@ -1,8 +1,9 @@
 //! Named transactions: run, commit, and on a lost race run again ([`crate::tx!`]).
 
-use super::{Db, Dialect, Error, Retryable, Turns, writer};
+use super::later::Later;
+use super::{BUSY_TIMEOUT, Db, Dialect, Engine, Error, Retryable, readers, writer};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, Transaction};
+use sqlx::{Any, AnyConnection, Executor as _, Transaction};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
@@ -19,10 +20,11 @@ pub struct Tx {
 }
 
 enum Inner {
-    Sqlite(writer::Turn),
+    Sqlite(writer::Turn, Later),
     /// The turn goes after the transaction.
     Postgres(Transaction<'static, Any>, Turn),
-    Connection(PoolConnection<Any>),
+    SqliteReader(readers::Reader),
+    PostgresReader(PoolConnection<Any>),
 }
 
 /// The right to have a transaction open on PostgreSQL.
@@ -35,8 +37,7 @@ enum Turn {
 /// Runs a block in one transaction and commits when it ends Ok: `tx!(state.db, "noun.verb", |tx| { .. Ok(x) })`.
 ///
 /// On a lost race (serialisation failure, deadlock, busy) the block is run again from its start, so it must
-/// change nothing but the database. `grouped |tx|` may share its commit with others that wait (SQLite): for what is
-/// short and comes in crowds. `?` and `return` leave the block, not the function. The error type is any
+/// change nothing but the database. On [`Db::grouped`] it may share its commit with others. `?` and `return` leave the block, not the function. The error type is any
 /// that is [`Retryable`](crate::db::Retryable) and made from [`Error`](crate::db::Error); where it cannot be
 /// inferred, end the block with `Ok::<_, Refusal>(x)`.
 ///
@@ -44,8 +45,8 @@ enum Turn {
 /// caller's variables cannot be shown to be `Send` through a closure's type.
 #[macro_export]
 macro_rules! tx {
-    (@ $attempts:expr, |$tx:ident| $body:expr) => {{
-        let mut attempts = $attempts;
+    ($db:expr, $name:expr, |$tx:ident| $body:expr) => {{
+        let mut attempts = $db.attempts($name);
         loop {
             let mut begun = match attempts.begin().await {
                 Ok(begun) => begun,
@@ -63,12 +64,6 @@ macro_rules! tx {
             }
         }
     }};
-    ($db:expr, $name:expr, grouped |$tx:ident| $body:expr) => {
-        $crate::tx!(@ $db.attempts($name).grouped(), |$tx| $body)
-    };
-    ($db:expr, $name:expr, |$tx:ident| $body:expr) => {
-        $crate::tx!(@ $db.attempts($name), |$tx| $body)
-    };
 }
 
 /// The tries of one named transaction.
@@ -79,13 +74,18 @@ pub struct Attempts<'d> {
     made: u32,
 }
 
+/// A database whose transactions may share a commit.
+#[derive(Clone, Copy)]
+pub struct Grouped<'d>(&'d Db);
+
 impl Tx {
     /// The connection, for `query.execute(tx.conn())`.
     pub fn conn(&mut self) -> &mut AnyConnection {
         match &mut self.inner {
-            Inner::Sqlite(turn) => turn.connection(),
+            Inner::Sqlite(turn, _) => turn.connection(),
             Inner::Postgres(transaction, _) => transaction,
-            Inner::Connection(connection) => connection,
+            Inner::SqliteReader(reader) => reader.connection(),
+            Inner::PostgresReader(connection) => connection,
         }
     }
 
@@ -93,27 +93,44 @@ impl Tx {
         self.dialect
     }
 
+    /// For what nothing in this transaction reads, and whose outcome nobody asks for: on SQLite it is said before the
+    /// commit, with all of its kind, and what it does wrong is what the commit does wrong. Elsewhere it is said now.
+    pub async fn later<'q>(&mut self, query: impl sqlx::Execute<'q, Any> + 'q) -> Result<(), Error> {
+        match &mut self.inner {
+            Inner::Sqlite(_, later) => later.add(query),
+            Inner::Postgres(..) | Inner::SqliteReader(_) | Inner::PostgresReader(_) => {
+                self.conn().execute(query).await?;
+                Ok(())
+            }
+        }
+    }
+
     async fn commit(self) -> Result<(), Error> {
         match self.inner {
-            Inner::Sqlite(turn) => turn.commit().await,
+            Inner::Sqlite(turn, later) => turn.commit(later).await,
             Inner::Postgres(transaction, _turn) => Ok(transaction.commit().await?),
-            Inner::Connection(_) => Ok(()),
+            Inner::SqliteReader(_) | Inner::PostgresReader(_) => Ok(()),
         }
     }
 
     async fn rollback(self) {
         match self.inner {
-            Inner::Sqlite(turn) => turn.rollback().await,
+            Inner::Sqlite(turn, _) => turn.rollback().await,
             Inner::Postgres(transaction, _turn) => {
                 // A failed rollback means that the connection is gone, and the transaction with it.
                 let _ = transaction.rollback().await;
             }
-            Inner::Connection(_) => {}
+            Inner::SqliteReader(_) | Inner::PostgresReader(_) => {}
         }
     }
 }
 
 impl Db {
+    /// For transactions that may share their commit with others that wait (SQLite): what is short and comes in crowds.
+    pub fn grouped(&self) -> Grouped<'_> {
+        Grouped(self)
+    }
+
     /// For [`crate::tx!`].
     pub fn attempts(&self, name: &'static str) -> Attempts<'_> {
         Attempts { db: self, name, grouped: false, made: 0 }
@@ -121,24 +138,31 @@ impl Db {
 
     /// A connection for reading, outside any transaction: each statement sees the newest commit.
     pub async fn read(&self) -> Result<Tx, Error> {
-        Ok(Tx { inner: Inner::Connection(self.pool.acquire().await?), dialect: self.dialect })
+        let inner = match &self.engine {
+            Engine::Sqlite { readers, .. } => Inner::SqliteReader(readers.acquire(BUSY_TIMEOUT).await?),
+            Engine::Postgres { pool, .. } => Inner::PostgresReader(pool.acquire().await?),
+        };
+        Ok(Tx { inner, dialect: self.dialect() })
+    }
+}
+
+impl<'d> Grouped<'d> {
+    /// For [`crate::tx!`].
+    pub fn attempts(self, name: &'static str) -> Attempts<'d> {
+        Attempts { grouped: true, ..self.0.attempts(name) }
     }
 }
 
 impl Attempts<'_> {
-    /// May share its commit, as long as nothing went wrong.
-    #[must_use]
-    pub fn grouped(self) -> Self {
-        Self { grouped: true, ..self }
-    }
-
     /// SQLite: BEGIN IMMEDIATE, or a savepoint of a group; PostgreSQL: SERIALIZABLE.
     pub async fn begin(&mut self) -> Result<Tx, Error> {
         self.made += 1;
-        let dialect = self.db.dialect;
-        let inner = match &self.db.turns {
-            Turns::Sqlite(line) => Inner::Sqlite(line.begin(self.grouped && self.made == 1).await?),
-            Turns::Postgres(turn) => {
+        let inner = match &self.db.engine {
+            Engine::Sqlite { line, .. } => {
+                let turn = line.begin(self.grouped && self.made == 1).await?;
+                Inner::Sqlite(turn, Later::default())
+            }
+            Engine::Postgres { pool, turn } => {
                 let turn = Arc::clone(turn);
                 let turn = if self.made > RACES {
                     Turn::Alone(turn.write_owned().await)
@@ -146,10 +170,10 @@ impl Attempts<'_> {
                     Turn::Shared(turn.read_owned().await)
                 };
                 let begin = "BEGIN ISOLATION LEVEL SERIALIZABLE";
-                Inner::Postgres(self.db.pool.begin_with(begin).await?, turn)
+                Inner::Postgres(pool.begin_with(begin).await?, turn)
             }
         };
-        Ok(Tx { inner, dialect })
+        Ok(Tx { inner, dialect: self.db.dialect() })
     }
 
     /// Commits or rolls back; `None`: the race was lost, run the block again.
@@ -241,5 +265,23 @@ mod tests {
     async fn nobody_loses_every_race_on_sqlite() {
         let (db, _folder) = crate::testing::sqlite().await;
         crowd(&db, 16, 5).await;
+    }
+
+    crate::both_databases! {
+        async fn what_is_said_later_is_there_after_the_commit_in_its_order(db: Db) {
+            tx!(db, "test.later", |tx| {
+                let insert = "INSERT INTO leases (name, holder, fence, expires_at) VALUES ($1, $2, $3, $4)";
+                for (name, fence) in [("one", 1_i64), ("two", 2)] {
+                    let query = sqlx::query(insert).bind(name).bind("somebody").bind(fence).bind(10_i64);
+                    tx.later(query).await?;
+                }
+                tx.later(sqlx::query("UPDATE leases SET fence = fence + $2 WHERE name = $1").bind("two").bind(40_i64)).await
+            })
+            .unwrap();
+            let mut tx = db.read().await.unwrap();
+            let rows = sqlx::query("SELECT name, fence FROM leases ORDER BY name").fetch_all(tx.conn()).await.unwrap();
+            let rows: Vec<(String, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+            assert_eq!(rows, [("one".to_owned(), 1), ("two".to_owned(), 42)]);
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! SQLite's one writer: whose turn it is, and transactions that share a commit.
 //!
 //! A commit costs an fsync and every page that was touched, whether one transaction is in it or thirty. Those that say
-//! so (`grouped`, see [`crate::tx!`]) and find others waiting behind them leave the transaction of SQLite open: each of
-//! the others runs in it behind a savepoint. Nobody is answered before the commit of all. What one of them does wrong is
-//! rolled back to its savepoint; when the whole falls, each is run again by itself.
+//! so ([`super::Db::grouped`]) and find others waiting behind them leave the transaction of SQLite open: each of
+//! the others runs in it behind a savepoint. Nobody is answered before the commit of all. What one of them does wrong,
+//! or stops half-way, is rolled back to its savepoint; when the whole falls, each is run again by itself.
 
 use super::Error;
+use super::later::Later;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool};
 use std::sync::Arc;
@@ -29,8 +30,10 @@ pub(super) struct Line {
 struct Writer {
     pool: AnyPool,
     connection: Option<PoolConnection<Any>>,
-    /// Somebody began and has not ended in order: what is not committed must fall.
+    /// Somebody began and has not ended in order: what he did must fall.
     unfit: bool,
+    /// He has a savepoint of his own.
+    inside: bool,
     open: Option<Group>,
     /// Groups that were ever opened.
     groups: u64,
@@ -55,14 +58,14 @@ pub(super) struct Turn {
 
 impl Line {
     pub(super) fn new(pool: AnyPool) -> Self {
-        let writer = Writer { pool, connection: None, unfit: false, open: None, groups: 0 };
+        let writer = Writer { pool, connection: None, unfit: false, inside: false, open: None, groups: 0 };
         Self { writer: Arc::new(Mutex::new(writer)), joining: AtomicUsize::new(0) }
     }
 
     /// Waits for its turn, and begins.
     pub(super) async fn begin(self: &Arc<Self>, grouped: bool) -> Result<Turn, sqlx::Error> {
         let mut writer = self.turn(grouped).await;
-        if writer.open.is_some() && (!grouped || writer.unfit) {
+        if writer.open.is_some() && !(grouped && writer.mend().await) {
             writer = close_now(writer).await?;
         }
         // Dropped from here on, it has not ended in order.
@@ -98,7 +101,7 @@ impl Line {
 impl Writer {
     /// As one more of the open group, or anew.
     async fn begin(&mut self) -> Result<(), sqlx::Error> {
-        self.unfit = true;
+        (self.unfit, self.inside) = (true, false);
         if self.connection.is_none() {
             self.connection = Some(self.pool.acquire().await?);
         }
@@ -106,7 +109,17 @@ impl Writer {
             Some(group) => std::mem::replace(&mut group.savepoint, "RELEASE member; SAVEPOINT member"),
             None => "BEGIN IMMEDIATE",
         };
-        self.say(begin).await
+        self.say(begin).await?;
+        self.inside = self.open.is_some();
+        Ok(())
+    }
+
+    /// Takes back what somebody left in the open group; false: it cannot be told from the others' part.
+    async fn mend(&mut self) -> bool {
+        if self.unfit && self.inside {
+            self.unfit = self.say("ROLLBACK TO member").await.is_err();
+        }
+        !self.unfit
     }
 
     async fn say(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
@@ -130,7 +143,7 @@ async fn close_now(writer: Guard) -> Result<Guard, sqlx::Error> {
 /// Commits the open group and tells its members. Runs in a task of its own: dropped half-way, nobody would know.
 async fn close(mut writer: Guard) -> Guard {
     let Some(group) = writer.open.take() else { return writer };
-    let ended = if writer.unfit { Err(None) } else { writer.say("COMMIT").await.map_err(Some) };
+    let ended = if writer.mend().await { writer.say("COMMIT").await.map_err(Some) } else { Err(None) };
     if let Err(why) = &ended {
         tracing::warn!(error = ?why, transactions = group.members.len(), "a shared commit fell: each is tried by itself");
         writer.discard();
@@ -153,13 +166,19 @@ impl Turn {
         self.writer().connection.as_deref_mut().expect("a turn has a connection until it ends")
     }
 
-    /// Commits, alone or with others; what is `Ok` is durable.
-    pub(super) async fn commit(mut self) -> Result<(), Error> {
-        let others = self.grouped && self.line.joining.load(Ordering::Relaxed) > 0;
-        let writer = self.writer();
-        if writer.open.is_none() && !others {
-            writer.say("COMMIT").await?;
-            writer.unfit = false;
+    /// Says what is left to say and commits, alone or with others; what is `Ok` is durable.
+    pub(super) async fn commit(mut self, later: Later) -> Result<(), Error> {
+        let joining = self.grouped && self.line.joining.load(Ordering::Relaxed) > 0;
+        let alone = self.writer().open.is_none() && !joining;
+        let last = if alone { later.and("COMMIT") } else { later };
+        if !last.is_empty()
+            && let Err(error) = last.say(self.connection()).await
+        {
+            self.rollback().await;
+            return Err(error.into());
+        }
+        if alone {
+            self.writer().unfit = false;
             return Ok(());
         }
         match self.leave_open().await {
@@ -200,7 +219,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        // The lock that it holds in the file must not wait for the next one. A group has somebody who closes it.
+        // The lock that it holds in the file must not wait for the next one. A group has somebody who mends it.
         if let Some(writer) = self.writer.as_mut().filter(|writer| writer.unfit && writer.open.is_none()) {
             writer.discard();
         }

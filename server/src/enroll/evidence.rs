@@ -149,9 +149,13 @@ impl Case<'_> {
             labels: open.map_or_else(BTreeMap::new, |open| open.labels.clone()),
             version: open.map_or(1, |open| open.version + 1),
         };
-        sql::attempt_put(tx, self.tenant, &attempt).await?;
-        if let Some(open) = open {
-            self.drop_replaced(tx, open, &attempt).await?;
+        match open {
+            None => sql::attempt_add(tx, self.tenant, &attempt).await?,
+            Some(open) => {
+                // Read in this transaction at `open.version`: nothing moves it meanwhile.
+                sql::attempt_put(tx, self.tenant, &attempt).await?;
+                self.drop_replaced(tx, open, &attempt).await?;
+            }
         }
         Ok(attempt)
     }

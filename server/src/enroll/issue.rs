@@ -200,7 +200,7 @@ fn token_of(proven: &Proven) -> Option<&str> {
 pub async fn acknowledge(state: &AppState, asks: &Device) -> Result<Acknowledged, Refusal> {
     let now = state.now();
     let (tenant, id) = (asks.tenant.as_str(), asks.id.as_str());
-    tx!(state.db, "enroll.acknowledge", grouped |tx| {
+    tx!(state.db.grouped(), "enroll.acknowledge", |tx| {
         // The first M5 needs no look: it moves what the guard saw, if nothing has moved it meanwhile.
         let is_first = asks.state == DeviceState::Pending
             && device::activate(tx, tenant, id, &asks.certificate, now).await?;

@@ -60,8 +60,12 @@ pub async fn prove(state: &AppState, door: Door<'_>, body: &[u8], proof: &[u8]) 
     let (message, start, session) = (&message, &start, &session);
     let case = Case { tenant, door, session, body, message, start, proof, token, roots_version };
     let outcome: Result<Outcome, Refusal> = match &verdict {
-        Ok(proven) => tx!(state.db, "enroll.prove", grouped |tx| settle(state, tx, &case, proven, now).await),
-        Err(refused) => tx!(state.db, "enroll.refuse", grouped |tx| unproven(tx, &case, refused, now).await),
+        Ok(proven) => {
+            tx!(state.db.grouped(), "enroll.prove", |tx| settle(state, tx, &case, proven, now).await)
+        }
+        Err(refused) => {
+            tx!(state.db.grouped(), "enroll.refuse", |tx| unproven(tx, &case, refused, now).await)
+        }
     };
     match outcome? {
         Outcome::Answered(answered) => Ok(answered),

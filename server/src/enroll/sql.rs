@@ -6,8 +6,9 @@ use holdfast_proto::api::enrollment::{Enrollment, EnrollmentState};
 use holdfast_proto::{Bytes, DeviceId, Digest};
 use holdfast_trust::attest::Reason;
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
-use sqlx::any::AnyRow;
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, Row as _};
 use std::collections::BTreeMap;
 
 /// An attempt's row.
@@ -103,6 +104,15 @@ fn attempt(row: &AnyRow) -> Result<Attempt, sqlx::Error> {
 
 /// Writes a new attempt, or what became of one that was at `version - 1`; false: it moved meanwhile.
 pub(super) async fn attempt_put(tx: &mut Tx, tenant: &str, attempt: &Attempt) -> Result<bool, Error> {
+    Ok(put(tenant, attempt).execute(tx.conn()).await?.rows_affected() == 1)
+}
+
+/// Writes a new attempt.
+pub(super) async fn attempt_add(tx: &mut Tx, tenant: &str, attempt: &Attempt) -> Result<(), Error> {
+    tx.later(put(tenant, attempt)).await
+}
+
+fn put<'q>(tenant: &'q str, attempt: &'q Attempt) -> Query<'q, Any, AnyArguments> {
     let shown = &attempt.shown;
     let sql = format!(
         "INSERT INTO enrollments ({COLUMNS}, tenant_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
@@ -114,7 +124,7 @@ pub(super) async fn attempt_put(tx: &mut Tx, tenant: &str, attempt: &Attempt) ->
          updated_at = excluded.updated_at, version = excluded.version WHERE enrollments.tenant_id = excluded.tenant_id \
          AND enrollments.version = excluded.version - 1"
     );
-    let done = sqlx::query(sqlx::AssertSqlSafe(sql))
+    sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(shown.id.as_str())
         .bind(text_of(&shown.purpose))
         .bind(text_of(&shown.kind))
@@ -138,9 +148,6 @@ pub(super) async fn attempt_put(tx: &mut Tx, tenant: &str, attempt: &Attempt) ->
         .bind(shown.updated_at)
         .bind(attempt.version)
         .bind(tenant)
-        .execute(tx.conn())
-        .await?;
-    Ok(done.rows_affected() == 1)
 }
 
 pub(super) async fn attempt_by_id(tx: &mut Tx, tenant: &str, id: &str) -> Result<Option<Attempt>, Error> {
@@ -294,8 +301,7 @@ pub(super) async fn inputs_keep(
     for (sha256, bytes) in inputs {
         query = query.bind(sha256.to_hex()).bind(*bytes);
     }
-    query.execute(tx.conn()).await?;
-    Ok(())
+    tx.later(query).await
 }
 
 /// Removes an input that no attempt of this serial names any more; inputs hold the serial, so no other's names them.

@@ -98,7 +98,7 @@ pub async fn read(
     let now = state.now();
     let sealer = sealer(state).await?;
     let resource = format!("secret/{}", path.as_str());
-    let read = tx!(state.db, "secret.read", grouped |tx| {
+    let read = tx!(state.db.grouped(), "secret.read", |tx| {
         let policy = grant::ops::compiled(tx, reader.tenant, &sealer).await?;
         let row = sql::secret_row(tx, reader.tenant, path.as_str()).await?;
         if let Some(row) = &row {
