@@ -45,8 +45,11 @@ enum Engine {
 }
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// A checkpoint writes each page once, however often it changed: at most 16 MB of log save it much of its work.
+/// What a savepoint may need to go back is kept in memory: bytes of secrets and evidence have no place in `/tmp`, which
+/// may not be writable either.
 const SQLITE_PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-     PRAGMA busy_timeout = 10000; PRAGMA wal_autocheckpoint = 1000;";
+     PRAGMA busy_timeout = 10000; PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY;";
 
 impl Db {
     /// Opens `sqlite:///path` or `postgres://...`; a missing SQLite file is created (mode 0600).
@@ -67,7 +70,7 @@ impl Db {
         let engine = match dialect {
             Dialect::Sqlite => {
                 let writer = pool_options(dialect, 1).connect_with(options).await?;
-                let readers = Arc::new(readers::Readers::new(pool, max_connections));
+                let readers = Arc::new(readers::Readers::open(pool, max_connections).await?);
                 Engine::Sqlite { readers, line: Arc::new(writer::Line::new(writer)) }
             }
             Dialect::Postgres => Engine::Postgres { pool, turn: Arc::default() },

@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Opened at the start: a crowd is no time for it, since each reads the whole schema.
+const EAGER: u32 = 8;
+
 /// Those that were opened, and who may have one.
 pub(super) struct Readers {
     /// Opens and closes them.
@@ -26,8 +29,12 @@ pub(super) struct Reader {
 
 impl Readers {
     /// `pool` opens at least as many as there are `places`.
-    pub(super) fn new(pool: AnyPool, places: u32) -> Self {
-        Self { pool, places: Arc::new(Semaphore::new(places as usize)), idle: Mutex::default() }
+    pub(super) async fn open(pool: AnyPool, places: u32) -> Result<Self, sqlx::Error> {
+        let mut idle = Vec::new();
+        for _ in 0..places.min(EAGER) {
+            idle.push(pool.acquire().await?);
+        }
+        Ok(Self { pool, places: Arc::new(Semaphore::new(places as usize)), idle: Mutex::new(idle) })
     }
 
     pub(super) async fn acquire(self: &Arc<Self>, patience: Duration) -> Result<Reader, sqlx::Error> {

@@ -37,9 +37,9 @@ enum Turn {
 /// Runs a block in one transaction and commits when it ends Ok: `tx!(state.db, "noun.verb", |tx| { .. Ok(x) })`.
 ///
 /// On a lost race (serialisation failure, deadlock, busy) the block is run again from its start, so it must
-/// change nothing but the database. On [`Db::grouped`] it may share its commit with others. `?` and `return` leave the block, not the function. The error type is any
-/// that is [`Retryable`](crate::db::Retryable) and made from [`Error`](crate::db::Error); where it cannot be
-/// inferred, end the block with `Ok::<_, Refusal>(x)`.
+/// change nothing but the database. On [`Db::grouped`] it may share its commit with others. `?` and `return` leave
+/// the block, not the function. The error type is any that is [`Retryable`](crate::db::Retryable) and made from
+/// [`Error`](crate::db::Error); where it cannot be inferred, end the block with `Ok::<_, Refusal>(x)`.
 ///
 /// A macro and not a function over a closure, because a future that borrows both the transaction and the
 /// caller's variables cannot be shown to be `Send` through a closure's type.
@@ -275,11 +275,13 @@ mod tests {
                     let query = sqlx::query(insert).bind(name).bind("somebody").bind(fence).bind(10_i64);
                     tx.later(query).await?;
                 }
-                tx.later(sqlx::query("UPDATE leases SET fence = fence + $2 WHERE name = $1").bind("two").bind(40_i64)).await
+                let update = "UPDATE leases SET fence = fence + $2 WHERE name = $1";
+                tx.later(sqlx::query(update).bind("two").bind(40_i64)).await
             })
             .unwrap();
             let mut tx = db.read().await.unwrap();
-            let rows = sqlx::query("SELECT name, fence FROM leases ORDER BY name").fetch_all(tx.conn()).await.unwrap();
+            let select = "SELECT name, fence FROM leases ORDER BY name";
+            let rows = sqlx::query(select).fetch_all(tx.conn()).await.unwrap();
             let rows: Vec<(String, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
             assert_eq!(rows, [("one".to_owned(), 1), ("two".to_owned(), 42)]);
         }

@@ -145,7 +145,8 @@ async fn close(mut writer: Guard) -> Guard {
     let Some(group) = writer.open.take() else { return writer };
     let ended = if writer.mend().await { writer.say("COMMIT").await.map_err(Some) } else { Err(None) };
     if let Err(why) = &ended {
-        tracing::warn!(error = ?why, transactions = group.members.len(), "a shared commit fell: each is tried by itself");
+        let transactions = group.members.len();
+        tracing::warn!(error = ?why, transactions, "a shared commit fell: each is tried by itself");
         writer.discard();
     }
     for member in group.members {

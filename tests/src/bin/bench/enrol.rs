@@ -19,7 +19,7 @@ use std::thread;
 const HARDWARE: &str = "gateway";
 /// Devices that come at once, and how often so many come; the first crowd warms the service up and is not counted.
 const CROWD: usize = 12;
-const CROWDS: usize = 8;
+const CROWDS: usize = 12;
 /// Devices that come one by one; the first is not counted.
 const ALONE: usize = 13;
 const ROUNDS: usize = 100;
@@ -53,6 +53,7 @@ fn enrolments(report: &mut Report) -> anyhow::Result<()> {
         let spent = spent_ns(&pid, || at_once(&devices, &gate))?;
         ensure!(gate.connections() == CROWD * CONNECTIONS, "{} connections", gate.connections());
         traffic = gate.traffic(CROWD);
+        println!("  crowd {crowd}: {:.2} ms a device", spent as f64 / CROWD as f64 / 1e6);
         each.push(spent / CROWD as u64);
     }
     let (mut single, mut cold) = (Vec::new(), Vec::new());
