@@ -172,11 +172,8 @@ impl Turn {
         let joining = self.grouped && self.line.joining.load(Ordering::Relaxed) > 0;
         let alone = self.writer().open.is_none() && !joining;
         let last = if alone { later.and("COMMIT") } else { later };
-        if !last.is_empty()
-            && let Err(error) = last.say(self.connection()).await
-        {
-            self.rollback().await;
-            return Err(error.into());
+        if !last.is_empty() {
+            last.say(self.connection()).await?;
         }
         if alone {
             self.writer().unfit = false;
