@@ -80,7 +80,9 @@ pub(crate) fn build_device() -> anyhow::Result<()> {
 
 /// Every program that a plant needs.
 pub(crate) fn build_programs() -> anyhow::Result<()> {
-    build("service", &["holdfast-server", "holdfast-cli"], &["holdfastd", "holdfast"])?;
+    // Each by itself, as `docs/start/install.md` has it: together, libraries that both use get the features of both.
+    build("service", &["holdfast-server"], &["holdfastd"])?;
+    build("service", &["holdfast-cli"], &["holdfast"])?;
     build_device()
 }
 
